@@ -1,0 +1,78 @@
+"""The exceptions nnad raises on purpose.
+
+Two families share the base :class:`NnadError`:
+
+- :class:`UserError` and its kin: something in a file or on a command line is wrong. They hold every
+  problem found, one line each, and the command line prints those lines and exits with status 2.
+- the rest: a call that cannot be right (shapes, lost gradients, missing rules) or a run that diverged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
+    "LostGradientError",
+    "MissingRuleError",
+    "NnadError",
+    "ShapeError",
+    "UserError",
+]
+
+
+class NnadError(Exception):
+    """Base of all exceptions that nnad raises on purpose."""
+
+
+class ShapeError(NnadError, ValueError):
+    """Arrays or layers whose shapes do not fit together."""
+
+
+class UserError(NnadError):
+    """Bad input from the user: one or several problems, each a line of text.
+
+    Args:
+        problems: a line, or an iterable of lines, each saying where the problem is, what was found
+            and what is allowed.
+
+    Attributes:
+        problems: the lines, as a list.
+
+    >>> str(UserError(["a.csv:3: 2 cells, expected 4", "a.csv:9: 5 cells, expected 4"]))
+    'a.csv:3: 2 cells, expected 4\\na.csv:9: 5 cells, expected 4'
+    """
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[list[str]]]:
+        return type(self), (self.problems,)
+
+
+class ConfigError(UserError):
+    """A configuration that is malformed or cannot be met."""
+
+
+class DataError(UserError):
+    """A data file that is missing, malformed or does not fit the configuration."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged or does not belong to the run."""
+
+
+class DivergedError(NnadError):
+    """Training met a loss, gradient or parameter that is not finite."""
+
+
+class LostGradientError(NnadError, TypeError):
+    """A differentiated value would be detached silently: the gradient would be lost."""
+
+
+class MissingRuleError(NnadError, TypeError):
+    """No derivative rule is known for an operation that was asked for one."""
