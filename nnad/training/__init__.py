@@ -1,0 +1,1 @@
+"""Training jobs: configuration, building, the training loop, checkpoints and reports."""
