@@ -14,14 +14,32 @@ from collections.abc import Iterable
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "CotangentError",
     "DataError",
     "DivergedError",
+    "LeafMutationError",
     "LostGradientError",
     "MissingRuleError",
     "NnadError",
     "ShapeError",
     "UserError",
+    "did_you_mean",
 ]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known word nearest to an unknown one, or nothing.
+
+    >>> did_you_mean("targt", ["target", "path"])
+    "; did you mean 'target'?"
+    >>> did_you_mean("zzz", ["target", "path"])
+    ''
+    """
+    from difflib import get_close_matches  # only needed once something is wrong
+
+    originals = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower(), originals, n=1, cutoff=0.6)
+    return f"; did you mean {originals[close[0]]!r}?" if close else ""
 
 
 class NnadError(Exception):
@@ -76,3 +94,11 @@ class LostGradientError(NnadError, TypeError):
 
 class MissingRuleError(NnadError, TypeError):
     """No derivative rule is known for an operation that was asked for one."""
+
+
+class LeafMutationError(NnadError, TypeError):
+    """An in-place statement would overwrite an input that is being differentiated."""
+
+
+class CotangentError(NnadError, ValueError):
+    """A cotangent or tangent does not have the shape, dtype or structure of what it belongs to."""

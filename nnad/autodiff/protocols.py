@@ -1,0 +1,168 @@
+"""NumPy's dispatch protocols: what happens when a NumPy function meets a Tensor.
+
+`IMPLEMENTATIONS` maps NumPy's functions and ufuncs to operations of the table.  What is not in it
+raises by name: nothing is silently computed without its derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.table import IMPLEMENTATIONS, TABLE
+from nnad.autodiff.tensor import Tensor, state, value_of
+from nnad.errors import MissingRuleError
+
+# What ufunc.reduce and ufunc.accumulate are called as functions.
+REDUCTIONS = {
+    np.add: "sum",
+    np.multiply: "prod",
+    np.maximum: "max",
+    np.minimum: "min",
+    np.logaddexp: "logsumexp",
+}
+ACCUMULATIONS = {np.add: "cumsum", np.multiply: "cumprod"}
+TRUTHS = {np.logical_and: np.all, np.logical_or: np.any}
+FOREIGN_OK = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
+
+
+def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """`Tensor.__array_ufunc__` (NEP 13)."""
+    out = kwargs.pop("out", (None,))
+    where = kwargs.pop("where", True)
+    if any(x is not None and not isinstance(x, Tensor) for x in out):
+        raise TypeError(
+            f"np.{ufunc.__name__}(..., out=ndarray) with a Tensor among the inputs: an ndarray "
+            "cannot hold a recorded result; write y = np.f(x) instead (for `a += t`, a = a + t)"
+        )
+    if where is not True and out[0] is None:
+        raise TypeError(
+            f"np.{ufunc.__name__}(..., where=mask) without out= leaves elements undefined; write "
+            "np.where(mask, np.f(x), other)"
+        )
+    result = _ufunc_methods(method)(ufunc, *inputs, **kwargs)
+    if out[0] is None:
+        return result
+    if where is not True:
+        result = TABLE["where"](value_of(where), result, out[0])
+    return out[0].become(result, f"np.{ufunc.__name__}(..., out=x)")
+
+
+def _ufunc_methods(method: str) -> Callable[..., Any]:
+    try:
+        return {
+            "__call__": _call,
+            "reduce": _reduce,
+            "accumulate": _accumulate,
+            "outer": _outer,
+        }[method]
+    except KeyError:
+        raise MissingRuleError(
+            f"ufunc.{method} has no derivative rule for Tensors; write it with indexing and sums, "
+            "or detach the Tensor with t.detach().numpy()"
+        ) from None
+
+
+def _call(ufunc: Any, *inputs: Any, **kwargs: Any) -> Any:
+    _refuse(ufunc, kwargs)
+    return implementation(ufunc)(*inputs)
+
+
+def _reduce(ufunc: Any, x: Any, axis: Any = 0, keepdims: bool = False, **kwargs: Any) -> Any:
+    _refuse(ufunc, {k: v for k, v in kwargs.items() if v is not None})
+    if ufunc in TRUTHS:
+        return TRUTHS[ufunc](value_of(x), axis=axis, keepdims=keepdims)
+    if ufunc not in REDUCTIONS:
+        raise missing(f"{ufunc.__name__}.reduce")
+    return TABLE[REDUCTIONS[ufunc]](x, axis=axis, keepdims=keepdims)
+
+
+def _accumulate(ufunc: Any, x: Any, axis: int = 0, **kwargs: Any) -> Any:
+    _refuse(ufunc, {k: v for k, v in kwargs.items() if v is not None})
+    if ufunc not in ACCUMULATIONS:
+        raise missing(f"{ufunc.__name__}.accumulate")
+    return TABLE[ACCUMULATIONS[ufunc]](x, axis=axis)
+
+
+def _outer(ufunc: Any, x: Any, y: Any, **kwargs: Any) -> Any:
+    _refuse(ufunc, kwargs)
+    x_shape, y_ndim = np.shape(value_of(x)), np.ndim(value_of(y))
+    return implementation(ufunc)(TABLE["reshape"](x, shape=x_shape + (1,) * y_ndim), y)
+
+
+def _refuse(ufunc: Any, kwargs: dict[str, Any]) -> None:
+    for name in kwargs:
+        raise TypeError(
+            f"np.{ufunc.__name__} on a Tensor does not take {name}=; convert with .astype(...) "
+            "before or after"
+        )
+
+
+def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """`Tensor.__array_function__` (NEP 18)."""
+    if not all(issubclass(t, FOREIGN_OK) for t in types):
+        return NotImplemented
+    return implementation(function)(*args, **kwargs)
+
+
+def implementation(function: Any) -> Callable[..., Any]:
+    """What does the work of NumPy's `function` for Tensors, or an error that names it."""
+    found = IMPLEMENTATIONS.get(function)
+    if found is None:
+        module = getattr(function, "__module__", None) or "numpy"
+        raise missing(f"{module.removesuffix('._core')}.{function.__name__}")
+    return found
+
+
+def missing(name: str) -> MissingRuleError:
+    """The error for a NumPy function that the table does not know."""
+    return MissingRuleError(
+        f"{name} has no derivative rule, so it refuses Tensors instead of dropping their gradient; "
+        "use t.detach().numpy() if its argument is a constant, or make it an operation with "
+        "@nnad.primitive and nnad.defvjp"
+    )
+
+
+def binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
+    """The method of an operator such as `+`, for `Tensor op other` or `other op Tensor`."""
+    entry = TABLE[name]
+
+    def method(self: Tensor, other: Any) -> Any:
+        if type(other) not in _KNOWN and defers_to(other):
+            return NotImplemented
+        return entry(other, self) if reflected else entry(self, other)
+
+    return method
+
+
+_KNOWN = frozenset((Tensor, np.ndarray, float, int, bool, np.float64, np.float32))
+
+
+def defers_to(other: Any) -> bool:
+    """Whether `other` is a foreign array that wants to do the operation itself."""
+    if isinstance(other, (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)):
+        return False
+    if getattr(other, "__array_ufunc__", True) is None:
+        return True
+    if not hasattr(other, "__array_ufunc__") and hasattr(other, "__array_priority__"):
+        return True
+    return other is None or isinstance(other, (str, bytes, dict, set))
+
+
+def inplace(name: str, symbol: str) -> Callable[[Tensor, Any], Any]:
+    """The method of an operator such as `+=`: recorded on intermediates, refused on inputs."""
+    entry = TABLE[name]
+
+    def method(self: Tensor, other: Any) -> Any:
+        if self.node is None and state.capture is None and not isinstance(other, Tensor):
+            entry.forward(self.data, other, out=self.data)
+            return self
+        return self.become(entry(self, other), f"x {symbol}= ...")
+
+    return method
+
+
+Tensor.__array_ufunc__ = array_ufunc  # type: ignore[attr-defined]
+Tensor.__array_function__ = array_function  # type: ignore[attr-defined]

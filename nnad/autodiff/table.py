@@ -1,0 +1,390 @@
+"""The table of primitives: one entry an operation, with everything that is known about it.
+
+An entry holds the NumPy forward, the VJP, the JVP, sample inputs to try it on, and the texts of its
+formulas.  Operators, NumPy dispatch, the tape, forward mode, the compiler, the tests and the
+reference page all read `TABLE`; nothing about an operation stands anywhere else.
+
+Say once what kind of derivative an operation has and both modes follow:
+
+- `elementwise(ufunc, d0, d1, ...)`: a derivative per argument; VJP g * d, JVP v * d.
+- `linear(name, forward, transpose)`: the JVP is the map itself, so only the transpose is given.
+- `multilinear(name, forward, vjp0, vjp1, ...)`: linear in each argument (products).
+- `explicit(name, forward, vjps, jvps)`: rules in full.
+- `composite(name, function)`: written in terms of other entries.
+- `effect(name, forward)`: draws random numbers or changes state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.tensor import Tensor, apply, value_of
+from nnad.errors import MissingRuleError
+
+Rule = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One sample call: arrays and metadata."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kink:
+    """A point without a derivative, and the derivative per argument that is returned there."""
+
+    args: tuple[Any, ...]
+    grads: tuple[Any, ...]
+    why: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def case(*args: Any, **kwargs: Any) -> Case:
+    """A sample call `op(*args, **kwargs)`."""
+    return Case(args, kwargs)
+
+
+def kink(args: Any, grads: Any, why: str, **kwargs: Any) -> Kink:
+    """A point where the derivative is a choice: its arguments, the derivatives returned, why."""
+    as_tuple = lambda x: x if isinstance(x, tuple) else (x,)  # noqa: E731
+    return Kink(as_tuple(args), as_tuple(grads), why, kwargs)
+
+
+@dataclass(eq=False)
+class Primitive:
+    """An entry of the table, and the operation itself: call it with arrays or Tensors.
+
+    Arrays are positional, metadata is keyword-only.  Called with plain arrays it runs NumPy and
+    records nothing.
+
+    Attributes:
+        forward: the NumPy function; returns an array, or a tuple for several outputs.
+        vjp_of: `vjp_of(i, g, ans, *args, **kwargs)`: the cotangent of argument i.
+        joint_vjp: all cotangents at once, where the rules share work.
+        jvp: `jvp(tangents, ans, *args, **kwargs)`: the tangent; None in `tangents` is zero.
+            None: derived by transposing the VJP.
+        differentiable: per argument, whether it has a derivative (empty: all do).
+        broadcasts: cotangents are summed over broadcast axes.
+        residuals: forward returns (output, saved); rules take a keyword `saved`.
+        nondifferentiable: why there is no derivative; results are plain arrays.
+    """
+
+    name: str
+    forward: Callable[..., Any]
+    kind: str
+    vjps: Sequence[Rule | None] = ()
+    vjp_of: Rule | None = None
+    joint_vjp: Rule | None = None
+    jvp: Rule | None = None
+    differentiable: tuple[bool, ...] = ()
+    broadcasts: bool = False
+    residuals: bool = False
+    outputs: int = 1
+    nondifferentiable: str = ""
+    has_effect: bool = False
+    samples: Callable[[np.random.Generator], Iterable[Case]] | None = None
+    kinks: Sequence[Kink] = ()
+    formula: str = ""
+    partials: Sequence[str] = ()
+    derivatives: Sequence[Any] = ()
+    domain: Any = None
+
+    def __post_init__(self) -> None:
+        self.__doc__ = f"{self.formula or self.name}\n\n{self.forward.__doc__ or ''}".strip()
+        self.__name__ = self.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for x in args:
+            if isinstance(x, Tensor):
+                return apply(self, args, kwargs)
+        if self.has_effect:
+            return apply(self, args, kwargs)
+        out = self.forward(*args, **kwargs)
+        return out[0] if self.residuals else out
+
+    def __repr__(self) -> str:
+        return f"<nnad operation {self.name}>"
+
+    def __reduce__(self) -> Any:
+        return _lookup, (self.name,)
+
+    def missing_rule(self, mode: str) -> MissingRuleError:
+        """The error for a derivative that was asked for but never defined."""
+        define = "nnad.defvjp" if mode == "VJP" else "nnad.defvjp or nnad.defjvp"
+        return MissingRuleError(
+            f"{self.name} has no {mode}: it was recorded, but no derivative rule is known; define "
+            f"one with {define}({self.name}, ...), or use nnad.stop_gradient on its argument"
+        )
+
+
+class Composite(Primitive):
+    """A function made of other entries: calling it runs those, which record themselves."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+
+TABLE: dict[str, Primitive] = {}
+IMPLEMENTATIONS: dict[Any, Callable[..., Any]] = {}  # NumPy function or ufunc -> what does its work
+
+
+def _lookup(name: str) -> Primitive:
+    return TABLE[name]
+
+
+def register(entry: Primitive, implements: Any = ()) -> Primitive:
+    """Put `entry` into the table, and make NumPy's functions `implements` find it."""
+    if entry.name in TABLE:
+        raise ValueError(f"an operation named {entry.name!r} is in the table already")
+    TABLE[entry.name] = entry
+    for function in implements if isinstance(implements, (tuple, list)) else (implements,):
+        IMPLEMENTATIONS[function] = entry
+    return entry
+
+
+def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: this function does the work of NumPy's `functions` when they meet a Tensor."""
+
+    def link(function: Callable[..., Any]) -> Callable[..., Any]:
+        for numpy_function in functions:
+            IMPLEMENTATIONS[numpy_function] = function
+        return function
+
+    return link
+
+
+def elementwise(
+    forward: Callable[..., Any],
+    *derivatives: Any,
+    name: str = "",
+    implements: Any = None,
+    domain: Any = (-2.0, 2.0),
+    **options: Any,
+) -> Primitive:
+    """An operation on each element, with broadcasting.
+
+    Args:
+        forward: a ufunc or a function that broadcasts like one.
+        derivatives: per argument `d(ans, *args, **kwargs)`, or a number, or None for an argument
+            without derivative.
+        domain: interval of the automatic samples, or a tuple of intervals, one per argument.
+        options: further fields of `Primitive`.
+    """
+    vjps = [_elementwise_rule(d) for d in derivatives]
+
+    def jvp(tangents: Sequence[Any], ans: Any, *args: Any, **kwargs: Any) -> Any:
+        parts = (
+            rule(v, ans, *args, **kwargs)
+            for rule, v in zip(vjps, tangents, strict=True)
+            if rule is not None and v is not None
+        )
+        return add_up(parts)
+
+    entry = Primitive(
+        name or forward.__name__,
+        forward,
+        "elementwise",
+        vjps=vjps,
+        jvp=jvp,
+        broadcasts=True,
+        derivatives=derivatives,
+        differentiable=tuple(d is not None for d in derivatives),
+        domain=domain,
+        **options,
+    )
+    if entry.samples is None:
+        entry.samples = _automatic_samples(max(1, len(derivatives)), domain)
+    default = forward if isinstance(forward, np.ufunc) else ()
+    return register(entry, default if implements is None else implements)
+
+
+def _elementwise_rule(d: Any) -> Rule | None:
+    """The VJP, and by symmetry the JVP, of an elementwise operation with derivative `d`."""
+    if d is None:
+        return None
+    if callable(d):
+        return lambda g, ans, *args, **kwargs: g * d(ans, *args, **kwargs)
+    if d == 1:
+        return lambda g, ans, *args, **kwargs: g
+    return lambda g, ans, *args, **kwargs: g * d
+
+
+def linear(
+    name: str, forward: Callable[..., Any], transpose: Rule, *, implements: Any = (), **options: Any
+) -> Primitive:
+    """A linear map of its first argument; `transpose(g, ans, x, **kwargs)` is its VJP."""
+    return multilinear(name, forward, transpose, implements=implements, **options)
+
+
+def multilinear(
+    name: str, forward: Callable[..., Any], *vjps: Rule | None, implements: Any = (), **options: Any
+) -> Primitive:
+    """An operation linear in each argument that has a VJP; the JVP replaces one at a time."""
+
+    def jvp(tangents: Sequence[Any], ans: Any, *args: Any, **kwargs: Any) -> Any:
+        parts = (
+            entry(*args[:i], v, *args[i + 1 :], **kwargs)
+            for i, v in enumerate(tangents)
+            if v is not None and vjps[i] is not None
+        )
+        return add_up(parts)
+
+    options.setdefault("differentiable", tuple(v is not None for v in vjps))
+    kind = "linear" if sum(v is not None for v in vjps) == 1 else "multilinear"
+    entry = Primitive(name, forward, kind, vjps=vjps, jvp=jvp, **options)
+    return register(entry, implements)
+
+
+def explicit(
+    name: str,
+    forward: Callable[..., Any],
+    *,
+    vjps: Any = (),
+    jvps: Sequence[Rule | None] = (),
+    vjp: Rule | None = None,
+    jvp: Rule | None = None,
+    variadic: bool = False,
+    implements: Any = (),
+    **options: Any,
+) -> Primitive:
+    """An operation with its rules in full.
+
+    Args:
+        vjps: per argument `rule(g, ans, *args, **kwargs)`, None for no derivative; with
+            `variadic=True` one function `rule(i, g, ans, *args, **kwargs)`.
+        jvps: per argument `rule(v, ans, *args, **kwargs)`; their sum is the tangent.
+        vjp: instead of vjps, all at once: `vjp(g, ans, *args, **kwargs) -> tuple`.
+        jvp: instead of jvps, all at once: `jvp(tangents, ans, *args, **kwargs)`.
+    """
+    if variadic:
+        options["vjp_of"] = vjps
+        vjps = ()
+    else:
+        options.setdefault("differentiable", tuple(v is not None for v in vjps))
+    entry = Primitive(
+        name,
+        forward,
+        "explicit",
+        vjps=vjps,
+        joint_vjp=vjp,
+        jvp=jvp or (sum_of_jvps(jvps) if jvps else None),
+        **options,
+    )
+    return register(entry, implements)
+
+
+def composite(
+    name: str, function: Callable[..., Any], *, implements: Any = (), **options: Any
+) -> Callable[..., Any]:
+    """A function made of other entries: it stands in the table to be tested and documented."""
+    register(Composite(name, function, "composite", **options), implements)
+    return function
+
+
+def effect(name: str, forward: Callable[..., Any], **options: Any) -> Primitive:
+    """An operation that draws random numbers or changes an array: no derivative, never skipped."""
+    reason = "it draws random numbers or changes state"
+    options.setdefault("nondifferentiable", reason)
+    return register(Primitive(name, forward, "effect", has_effect=True, **options))
+
+
+def sum_of_jvps(jvps: Sequence[Rule | None]) -> Rule:
+    """One JVP from a rule per argument."""
+
+    def jvp(tangents: Sequence[Any], ans: Any, *args: Any, **kwargs: Any) -> Any:
+        parts = (
+            rule(v, ans, *args, **kwargs)
+            for rule, v in zip(jvps, tangents, strict=True)
+            if rule is not None and v is not None
+        )
+        return add_up(parts)
+
+    return jvp
+
+
+def add_up(parts: Iterable[Any]) -> Any:
+    """The sum of tangents (arrays or tuples of them), or None of none."""
+    total: Any = None
+    for part in parts:
+        if total is None:
+            total = part
+        elif isinstance(total, tuple):
+            total = tuple(a + b for a, b in zip(total, part, strict=True))
+        else:
+            total = total + part
+    return total
+
+
+def _automatic_samples(arity: int, domain: Any) -> Callable[[np.random.Generator], Iterable[Case]]:
+    """Samples of an elementwise operation: vectors, matrices, 0-d arrays, broadcast pairs."""
+    intervals = domain if isinstance(domain[0], (tuple, list)) else (domain,) * arity
+    shapes: dict[int, list[tuple[tuple[int, ...], ...]]] = {
+        1: [((3,),), ((2, 3),), ((),)],
+        2: [((3,), (3,)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2,)), ((2,), ())],
+        3: [((3,), (3,), (3,)), ((2, 3), (3,), ()), ((2, 1), (1, 3), (3,))],
+    }
+
+    def samples(rng: np.random.Generator) -> Iterable[Case]:
+        for group in shapes[arity]:
+            yield Case(
+                tuple(
+                    np.asarray(rng.uniform(low, high, shape))
+                    for (low, high), shape in zip(intervals, group, strict=True)
+                )
+            )
+
+    return samples
+
+
+def primitive(function: Callable[..., Any] | None = None, *, name: str = "") -> Any:
+    """Make an operation of a plain NumPy function; give it rules with `defvjp` and `defjvp`.
+
+    Args:
+        function: takes ndarrays positionally, metadata by keyword, returns an ndarray (or a tuple).
+
+    >>> import nnad, numpy as np
+    >>> @nnad.primitive
+    ... def cube(x):
+    ...     return x**3
+    >>> nnad.defvjp(cube, lambda ans, x: lambda g: g * 3 * x**2)
+    >>> float(nnad.grad(cube)(2.0))
+    12.0
+    """
+    if function is None:
+        return lambda f: primitive(f, name=name)
+    return Primitive(name or function.__name__, function, "user")
+
+
+def defvjp(op: Primitive, *makers: Callable[..., Any] | None) -> None:
+    """Define the VJP of `op`: per argument `maker(ans, *args, **kwargs) -> (g -> cotangent)`.
+
+    None: that argument has no derivative.  Rules written with NumPy functions nest to any order.
+    """
+    _check_user(op, "defvjp")
+    op.vjps = tuple(
+        maker and (lambda g, ans, *args, _maker=maker, **kwargs: _maker(ans, *args, **kwargs)(g))
+        for maker in makers
+    )
+    op.differentiable = tuple(maker is not None for maker in makers)
+
+
+def defjvp(op: Primitive, *rules: Callable[..., Any] | None) -> None:
+    """Define the JVP of `op`: per argument `rule(g, ans, *args, **kwargs)`, g being its tangent."""
+    _check_user(op, "defjvp")
+    op.jvp = sum_of_jvps(rules)
+    if not op.vjps:
+        op.differentiable = tuple(rule is not None for rule in rules)
+
+
+def _check_user(op: Any, caller: str) -> None:
+    if not isinstance(op, Primitive):
+        raise TypeError(
+            f"{caller} expects a function decorated with @nnad.primitive, got {value_of(op)!r}"
+        )

@@ -1,0 +1,478 @@
+"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp, checkpoint.
+
+Each records a call of the function on fresh leaves, takes the `Subgraph` between those leaves and
+the results, and walks it: downwards for reverse mode, upwards for forward mode.  They nest in any
+order because a walk consists of ordinary operations, which an enclosing transform records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.table import TABLE, Primitive
+from nnad.autodiff.tensor import (
+    NO_KWARGS,
+    Leaf,
+    Node,
+    Tensor,
+    apply,
+    check_differentiable,
+    is_recorded,
+    recording,
+    state,
+    value_of,
+    wrap,
+)
+from nnad.autodiff.trees import flatten, flatten_like
+from nnad.autodiff.walk import Subgraph, fit, forward, own, reverse
+from nnad.errors import CotangentError
+
+Function = Callable[..., Any]
+
+
+class Linearization:
+    """A recorded call `f(*args)`, ready to be walked in either direction.
+
+    Args:
+        function: takes and returns nested containers of arrays.
+        args: positional arguments; those at `argnums` are differentiated.
+        caller: the transform's name, for messages.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        args: Sequence[Any],
+        argnums: Sequence[int],
+        caller: str,
+        kwargs: Any = NO_KWARGS,
+        has_aux: bool = False,
+    ) -> None:
+        self.caller = caller
+        self.primals = tuple(args[i] for i in argnums)
+        leaves, self.rebuild = flatten(self.primals)
+        self.inputs = [self._trace(x) for x in leaves]
+        traced = self.rebuild(list(self.inputs))
+        call_args = list(args)
+        for i, x in zip(argnums, traced, strict=True):
+            call_args[i] = x
+        with recording(True), _transform():
+            result = function(*call_args, **kwargs)
+        self.aux = None
+        if has_aux:
+            result, self.aux = _split_aux(result, caller)
+        self.outputs, self.rebuild_output = flatten(result)
+        self.target_nodes: list[Any] = [x.node for x in self.inputs]
+        self.output_nodes = [x.node if isinstance(x, Tensor) else None for x in self.outputs]
+        self.graph = Subgraph(self.output_nodes, self.target_nodes)
+
+    def _trace(self, x: Any) -> Tensor:
+        """A fresh Tensor of `x`, tied to it where an enclosing transform records."""
+        data = value_of(x)
+        if not isinstance(data, (np.ndarray, np.generic)):
+            data = np.asarray(data)[()]
+        check_differentiable(data, f"{self.caller}: an argument to differentiate")
+        if is_recorded(x) and state.recording:
+            return wrap(data, Node(TABLE["identity"], (data,), (x.node,), NO_KWARGS, data))
+        return wrap(data, Leaf(data))
+
+    def release(self, x: Any) -> Any:
+        """A result for the caller: a Tensor only if an enclosing transform follows it."""
+        if isinstance(x, Tensor) and not self.graph.external and state.capture is None:
+            return x.data
+        return x
+
+    def value(self) -> Any:
+        """The result of the call, in its own structure."""
+        return self.rebuild_output([self.release(x) for x in self.outputs])
+
+    def released_aux(self) -> Any:
+        """The auxiliary result, without history that nobody follows."""
+        leaves, rebuild = flatten(self.aux)
+        return rebuild([self.release(x) for x in leaves])
+
+    def pull_back(self, cotangents: list[Any]) -> list[Any]:
+        """Reverse mode: cotangents of the output leaves to those of the input leaves."""
+        record = self._must_record(cotangents)
+        with recording(state.recording or record):
+            found = reverse(
+                self.graph, list(zip(self.output_nodes, cotangents, strict=True)), record
+            )
+        results = []
+        for x in self.inputs:
+            ct = found.pop(x.node, None)  # type: ignore[arg-type]
+            results.append(np.zeros_like(x.data) if ct is None else own(ct))
+        return [_unscalar(ct, x.data) for ct, x in zip(results, self.inputs, strict=True)]
+
+    def push_forward(self, tangents: list[Any]) -> list[Any]:
+        """Forward mode: tangents of the input leaves to those of the output leaves."""
+        record = self._must_record(tangents)
+        seeds = dict(zip(self.target_nodes, tangents, strict=True))
+        with recording(state.recording or record):
+            found = forward(self.graph, seeds, record)
+        results = []
+        for x, node in zip(self.outputs, self.output_nodes, strict=True):
+            v = found.get(node) if node is not None else None
+            results.append(np.zeros_like(value_of(x)) if v is None else own(v))
+        return results
+
+    def _must_record(self, values: list[Any]) -> bool:
+        return (
+            self.graph.external
+            or state.capture is not None
+            or any(isinstance(x, Tensor) for x in values)
+        )
+
+
+def _unscalar(ct: Any, x: Any) -> Any:
+    """A gradient of a scalar as a scalar, of an array as an array."""
+    if isinstance(x, np.generic) and type(ct) is np.ndarray:
+        return ct[()]
+    if type(x) is np.ndarray and isinstance(ct, np.generic):
+        return np.asarray(ct)
+    return ct
+
+
+class _transform:
+    """Counts the transforms that are running, also when they raise."""
+
+    def __enter__(self) -> None:
+        state.depth += 1
+
+    def __exit__(self, *exc: object) -> None:
+        state.depth -= 1
+
+
+def _split_aux(result: Any, caller: str) -> tuple[Any, Any]:
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(
+            f"{caller}(has_aux=True): the function returned {type(result).__name__}, expected a "
+            "pair (value, aux)"
+        )
+    return result
+
+
+def _argnums(argnums: Any, args: Sequence[Any], caller: str) -> tuple[int, ...]:
+    """`argnums` as a tuple of valid positions."""
+    many = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for i in many:
+        if not isinstance(i, int) or not -len(args) <= i < len(args):
+            raise TypeError(
+                f"{caller}: argnums={argnums} does not fit a call with {len(args)} positional "
+                f"argument(s); pass what is differentiated by position"
+            )
+    return tuple(i % len(args) for i in many)
+
+
+def _check_function(function: Any, caller: str) -> None:
+    if not callable(function):
+        raise TypeError(
+            f"{caller} expects a function, got {type(function).__name__}; "
+            f"write {caller}(f)(x), not {caller}(f(x))"
+        )
+
+
+def value_and_grad(
+    f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Function:
+    """A function that returns `(f(...), gradient)` from one forward and one reverse pass.
+
+    Args:
+        f: returns a real scalar; arguments are arrays or nested containers of arrays.
+        argnums: which positional argument(s) to differentiate; a tuple gives a tuple of gradients.
+        has_aux: f returns `(value, aux)`; the result is then `((value, aux), gradient)`.
+
+    Returns:
+        The gradient has the structure, shapes and dtypes of the argument(s).
+
+    >>> value_and_grad(lambda x: (x**2).sum())(np.array([1.0, 2.0]))
+    (np.float64(5.0), array([2., 4.]))
+    """
+    _check_function(f, "value_and_grad")
+
+    @wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        where = _argnums(argnums, args, "grad")
+        lin = Linearization(f, args, where, "grad", kwargs, has_aux)
+        if len(lin.outputs) != 1 or np.size(value_of(lin.outputs[0])) != 1:
+            shapes = [np.shape(value_of(x)) for x in lin.outputs]
+            raise TypeError(
+                f"grad needs a function with a scalar result, got shape(s) {shapes}; reduce with "
+                "np.sum or np.mean, or use nnad.jacobian or nnad.vjp"
+            )
+        out = lin.outputs[0]
+        kind = np.asarray(value_of(out)).dtype.kind
+        if kind not in "fc":
+            raise TypeError(f"grad needs a floating-point result, got dtype kind {kind!r}")
+        seed = np.ones_like(value_of(out))
+        grads = lin.rebuild(lin.pull_back([seed]))
+        value = lin.value()
+        if has_aux:
+            value = (value, lin.released_aux())
+        return value, grads[0] if isinstance(argnums, int) else grads
+
+    return wrapped
+
+
+def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """The gradient of a scalar function, by one reverse pass; see `value_and_grad`.
+
+    With `has_aux=True` the result is `(gradient, aux)`.
+
+    >>> grad(np.tanh)(0.0)
+    np.float64(1.0)
+    >>> grad(grad(lambda x: x**3))(2.0)
+    np.float64(12.0)
+    """
+    _check_function(f, "grad")
+    both = value_and_grad(f, argnums, has_aux)
+
+    @wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return wrapped
+
+
+def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
+    """Evaluate `f(*primals)` and return `(out, pullback)`.
+
+    `pullback(cotangent)` takes the structure and shapes of `out` and returns a tuple with one
+    entry per primal: the cotangent contracted with the Jacobian.  It may be called many times.
+    """
+    _check_function(f, "vjp")
+    lin = Linearization(f, primals, range(len(primals)), "vjp")
+    out = lin.value()
+
+    def pullback(cotangent: Any) -> tuple[Any, ...]:
+        leaves = flatten_like(cotangent, out, "pullback's cotangent")
+        fitted = _fit_all(leaves, lin.outputs, "pullback's cotangent")
+        return lin.rebuild(lin.pull_back(fitted))
+
+    return out, pullback
+
+
+def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """Evaluate f and its directional derivative: `(f(*primals), Jacobian @ tangents)`.
+
+    Args:
+        primals: a tuple of arguments.
+        tangents: a tuple of the same structure and shapes.
+    """
+    _check_function(f, "jvp")
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise TypeError(
+            f"jvp expects tuples of primals and tangents, got {type(primals).__name__} and "
+            f"{type(tangents).__name__}; write jvp(f, (x,), (v,))"
+        )
+    if len(primals) != len(tangents):
+        raise CotangentError(f"jvp: got {len(primals)} primals but {len(tangents)} tangents")
+    lin = Linearization(f, primals, range(len(primals)), "jvp")
+    leaves = flatten_like(tuple(tangents), lin.primals, "jvp's tangents")
+    vs = lin.push_forward(_fit_all(leaves, lin.inputs, "jvp's tangent"))
+    return lin.value(), lin.rebuild_output(vs)
+
+
+def _fit_all(values: list[Any], models: Sequence[Any], what: str) -> list[Any]:
+    """Cotangents or tangents checked against the shapes they must have, in their dtypes."""
+    fitted = []
+    for value, model in zip(values, models, strict=True):
+        like = np.asarray(value_of(model))
+        if value is None:
+            fitted.append(np.zeros_like(like))
+            continue
+        shape = np.shape(value_of(value))
+        if shape != like.shape:
+            raise CotangentError(f"{what}: got shape {shape}, expected {like.shape}")
+        kind = np.asarray(value_of(value)).dtype.kind
+        if kind == "c" and like.dtype.kind != "c":
+            raise CotangentError(f"{what}: got complex numbers for a real array of {like.dtype}")
+        if not isinstance(value, Tensor):
+            value = np.asarray(value)
+        fitted.append(fit(value, like, TABLE["identity"]))
+    return fitted
+
+
+def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, ...]:
+    """The Hessian of a scalar function times a vector, by forward over reverse mode.
+
+    Args:
+        primals, tangents: tuples as in `jvp`.
+
+    Returns:
+        A tuple, one entry per primal.
+    """
+    argnums = tuple(range(len(primals)))
+    return jvp(grad(f, argnums), primals, tangents)[1]
+
+
+def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto") -> Function:
+    """The derivative of every output element by every input element.
+
+    Args:
+        mode: "reverse" (a pass per output element), "forward" (a pass per input element), or
+            "auto": the cheaper of the two.
+
+    Returns:
+        For an output of shape s and an argument of shape t an array of shape s + t; containers
+        of outputs, and within them of arguments, keep their structure.
+    """
+    _check_function(f, "jacobian")
+    if mode not in ("auto", "reverse", "forward"):
+        raise ValueError(f'jacobian: mode is "auto", "reverse" or "forward", got {mode!r}')
+
+    @wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        where = _argnums(argnums, args, "jacobian")
+        lin = Linearization(f, args, where, "jacobian", kwargs)
+        n_in = sum(x.size for x in lin.inputs)
+        n_out = sum(np.size(value_of(x)) for x in lin.outputs)
+        reverse_mode = mode == "reverse" or (mode == "auto" and n_out <= n_in)
+        blocks = _blocks_by_rows(lin) if reverse_mode else _blocks_by_columns(lin)
+        rows = [lin.rebuild(row) for row in blocks]
+        return lin.rebuild_output([row[0] if isinstance(argnums, int) else row for row in rows])
+
+    return wrapped
+
+
+def _basis(like: Any, others: list[Any], index: int) -> Any:
+    """For each element of `like`: arrays that are zero but for a one there."""
+    for j in range(np.size(like)):
+        one = np.zeros(np.shape(like), np.asarray(like).dtype)
+        one.flat[j] = 1
+        yield [one if k == index else np.zeros_like(x) for k, x in enumerate(others)]
+
+
+def _blocks_by_rows(lin: Linearization) -> list[list[Any]]:
+    outs = [np.asarray(value_of(x)) for x in lin.outputs]
+    blocks = []
+    for i, out in enumerate(outs):
+        rows = [lin.pull_back(seed) for seed in _basis(out, outs, i)]
+        blocks.append([_stacked(part, out.shape, 0) for part in zip(*rows, strict=True)] or [])
+    return blocks
+
+
+def _blocks_by_columns(lin: Linearization) -> list[list[Any]]:
+    ins = [np.asarray(x.data) for x in lin.inputs]
+    columns = []
+    for j, x in enumerate(ins):
+        pushed = [lin.push_forward(seed) for seed in _basis(x, ins, j)]
+        columns.append([_stacked(part, x.shape, -1) for part in zip(*pushed, strict=True)])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _stacked(parts: Sequence[Any], shape: tuple[int, ...], axis: int) -> Any:
+    """`parts` stacked along a new first or last axis, which is then unfolded to `shape`."""
+    stacked = TABLE["stack"](*parts, axis=axis)
+    inner = np.shape(value_of(parts[0]))
+    full = shape + inner if axis == 0 else inner + shape
+    return TABLE["reshape"](stacked, shape=full)
+
+
+def hessian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """All second derivatives of a scalar function: the Jacobian, in forward mode, of its gradient.
+
+    >>> hessian(lambda x: (x**3).sum())(np.array([1.0, 2.0]))
+    array([[ 6.,  0.],
+           [ 0., 12.]])
+    """
+    return jacobian(grad(f, argnums), argnums, mode="forward")
+
+
+def checkpoint(f: Function) -> Function:
+    """`f`, keeping nothing but its inputs for the backward pass and running again there.
+
+    Trades one more evaluation of f for the memory of its intermediate values: a chain of n
+    layers in sqrt(n) checkpointed blocks needs O(sqrt(n)) memory.  Closures over recorded Tensors
+    (a layer's parameters) are followed.  f must give the same result when it runs again.
+    """
+    _check_function(f, "checkpoint")
+
+    @wraps(f)
+    def wrapped(*args: Any) -> Any:
+        leaves, rebuild = flatten(args)
+        differentiable = [i for i, x in enumerate(leaves) if is_recorded(x)]
+
+        def call(*xs: Any) -> Any:
+            filled = list(leaves)
+            for i, x in zip(differentiable, xs, strict=True):
+                filled[i] = x
+            return f(*rebuild(filled))
+
+        tensors = [leaves[i] for i in differentiable]
+        if not state.recording:
+            return f(*args)
+        return _Replay(call, len(tensors)).run(tensors)
+
+    return wrapped
+
+
+class _Replay:
+    """A primitive made for one checkpointed call; its rules record the call again."""
+
+    def __init__(self, call: Function, arity: int) -> None:
+        self.call = call
+        self.arity = arity
+
+    def run(self, tensors: list[Tensor]) -> Any:
+        """The first evaluation: its graph is used to find what f closes over, then dropped."""
+        start = Leaf(None).number
+        fresh = [wrap(x.data, Leaf(x.data)) for x in tensors]
+        result = self.call(*fresh)
+        outs, rebuild = flatten(result)
+        nodes = [x.node if isinstance(x, Tensor) else None for x in outs]
+        closed = _closed_over(nodes, {x.node for x in fresh}, start)
+        values = tuple(value_of(x) for x in outs)
+        entry = Primitive(
+            "checkpoint", lambda *_: values, "explicit", joint_vjp=self.vjp, jvp=self.jvp
+        )
+        tied = [wrap(node.out, node) for node in closed]
+        results = apply(entry, [*tensors, *tied])
+        self.closed = closed
+        return rebuild(list(results))
+
+    def record(self, args: Sequence[Any]) -> tuple[Subgraph, list[Any], list[Any]]:
+        """Run f again on `args`, recorded: the subgraph, its output and its target nodes."""
+        lin = Linearization(self.call, args[: self.arity], range(self.arity), "checkpoint")
+        targets = [*lin.target_nodes, *self.closed]
+        return Subgraph(lin.output_nodes, targets), lin.output_nodes, targets
+
+    def vjp(self, g: Any, ans: Any, *args: Any) -> tuple[Any, ...]:
+        graph, outputs, targets = self.record(args)
+        record = any(isinstance(x, Tensor) for x in (*g, *args))
+        found = reverse(graph, list(zip(outputs, g, strict=True)), record)
+        return tuple(found.get(node) for node in targets)
+
+    def jvp(self, tangents: Sequence[Any], ans: Any, *args: Any) -> Any:
+        graph, outputs, targets = self.record(args)
+        record = any(isinstance(x, Tensor) for x in (*tangents, *args))
+        seeds = {n: v for n, v in zip(targets, tangents, strict=True) if v is not None}
+        found = forward(graph, seeds, record)
+        zeros = (np.zeros_like(value_of(out)) for out in ans)
+        return tuple(
+            zero if node is None else found.get(node, zero)
+            for node, zero in zip(outputs, zeros, strict=True)
+        )
+
+
+def _closed_over(roots: list[Any], inputs: set[Any], start: int) -> list[Any]:
+    """Nodes recorded before `start`, outside a call, that its results depend on."""
+    seen = {node for node in roots if node is not None}
+    stack, closed = list(seen), []
+    while stack:
+        node = stack.pop()
+        if node in inputs:
+            continue
+        if node.number < start:
+            closed.append(node)
+            continue
+        for parent in node.parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return closed

@@ -1,0 +1,358 @@
+"""The two walks over what was recorded: downwards (reverse mode) and upwards (forward mode).
+
+Both work on a `Subgraph`: the nodes between some targets (what is differentiated with respect to)
+and some outputs, in the order they were made.  Downwards, every node turns the cotangent of its
+output into cotangents of its inputs by its VJP; upwards, the tangents of its inputs into that of
+its output by its JVP.  Each node is visited once, whatever the fan-out, and nothing recurses.
+
+A walk is itself recorded only where something outside the subgraph depends on it (an enclosing
+transform): then the rules get Tensors instead of arrays, and any order of derivative follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.table import TABLE, Primitive
+from nnad.autodiff.tensor import Leaf, Node, Tensor, output_node, state, value_of, wrap
+from nnad.errors import CotangentError, LostGradientError
+
+_by_number = attrgetter("number")
+
+
+class Subgraph:
+    """The nodes from `targets` to `outputs` in order of recording.
+
+    Args:
+        outputs: nodes of the results; None for a result that recorded nothing.
+        targets: nodes to differentiate with respect to; None: every leaf behind the outputs.
+
+    Attributes:
+        nodes: those on a path from a target to an output, ascending; leaves and targets included.
+        external: whether a node takes an input recorded outside, so that the walk must record.
+    """
+
+    def __init__(
+        self, outputs: Iterable[Node | None], targets: Sequence[Node] | None = None
+    ) -> None:
+        roots = [node for node in outputs if node is not None]
+        self.targets = None if targets is None else frozenset(targets)
+        found = _reachable(roots, self.targets)
+        found.sort(key=_by_number)
+        if self.targets is None:
+            self.nodes = found
+            self.members = None
+            self.external = False
+            return
+        self.members = needed = set()
+        self.external = any(node.parents for node in self.targets)
+        self.nodes = []
+        for node in found:
+            if node in self.targets or not needed.isdisjoint(node.parents):
+                needed.add(node)
+                self.nodes.append(node)
+        if not self.external:
+            self.external = any(root not in needed for root in roots) or any(
+                parent is not None and parent not in needed
+                for node in self.nodes
+                if node not in self.targets
+                for parent in node.parents
+            )
+
+
+def _reachable(roots: list[Node], targets: frozenset[Node] | None) -> list[Node]:
+    """All nodes behind `roots`, not going past the targets or further back than the oldest."""
+    oldest = min(map(_by_number, targets), default=0) if targets else 0
+    seen = set(roots)
+    found = list(seen)
+    stack = list(seen)
+    while stack:
+        node = stack.pop()
+        if targets is not None and node in targets:
+            continue
+        for parent in node.parents:
+            if parent is not None and parent not in seen and parent.number >= oldest:
+                seen.add(parent)
+                found.append(parent)
+                stack.append(parent)
+    return found
+
+
+def reverse(
+    graph: Subgraph, seeds: Iterable[tuple[Node | None, Any]], record: bool
+) -> dict[Node, Any]:
+    """Carry cotangents from the outputs to the targets.
+
+    Args:
+        seeds: (node of an output, its cotangent).
+        record: give the rules Tensors, so that the walk can itself be differentiated.
+
+    Returns:
+        The cotangent of every target or leaf that was reached.
+    """
+    cotangents: dict[Node, Any] = {}
+    owned: set[Node] = set()  # nodes whose cotangent is an array of ours: add to it in place
+    for node, seed in seeds:
+        if node is not None:
+            _accumulate(cotangents, owned, node, seed)
+    members, targets = graph.members, graph.targets
+    for node in reversed(graph.nodes):
+        g = cotangents.get(node)
+        if g is None or (targets is not None and node in targets):
+            continue
+        parents = node.parents
+        if node.primitive is None:
+            if parents:  # one output of an operation with several: keep its place
+                del cotangents[node]
+                _place(cotangents, parents[0], node.kwargs["index"], g)
+            continue
+        del cotangents[node]
+        owned.discard(node)
+        for parent, ct in pull_back(node, g, members, record):
+            _accumulate(cotangents, owned, parent, ct)
+    return cotangents
+
+
+def _accumulate(cotangents: dict[Node, Any], owned: set[Node], node: Any, ct: Any) -> None:
+    """Add `ct` to the cotangent of `node`; in place from the second addition on."""
+    before = cotangents.get(node)
+    if before is None:
+        cotangents[node] = ct
+    elif node in owned:
+        before += ct
+    else:
+        cotangents[node] = total = before + ct
+        if type(total) is np.ndarray:
+            owned.add(node)
+
+
+def _place(cotangents: dict[Node, Any], parent: Any, index: int, g: Any) -> None:
+    slots = cotangents.get(parent)
+    if slots is None:
+        slots = cotangents[parent] = [None] * len(parent.out)
+    slots[index] = g if slots[index] is None else slots[index] + g
+
+
+def pull_back(
+    node: Node, g: Any, members: set[Node] | None, record: bool
+) -> Iterable[tuple[Node, Any]]:
+    """The VJP of one node: (parent, cotangent) for each parent on the way to a target."""
+    primitive: Any = node.primitive
+    args, ans, kwargs = rule_inputs(node, record)
+    if type(g) is list:
+        g = tuple(
+            np.zeros_like(out) if part is None else part
+            for part, out in zip(g, node.out, strict=True)
+        )
+    joint = primitive.joint_vjp and primitive.joint_vjp(g, ans, *args, **kwargs)
+    for i, parent in enumerate(node.parents):
+        if parent is None or (members is not None and parent not in members):
+            continue
+        if joint:
+            ct = joint[i]
+        elif primitive.vjp_of:
+            ct = primitive.vjp_of(i, g, ans, *args, **kwargs)
+        else:
+            rule = primitive.vjps[i] if i < len(primitive.vjps) else _no_rule(primitive)
+            ct = rule and rule(g, ans, *args, **kwargs)
+        if ct is not None:
+            yield parent, fit(ct, node.args[i], primitive)
+
+
+def _no_rule(primitive: Primitive) -> None:
+    raise primitive.missing_rule("VJP")
+
+
+def rule_inputs(node: Node, record: bool) -> tuple[Any, Any, Any]:
+    """What a rule is called with: arrays, or Tensors that remember their history."""
+    kwargs = node.kwargs
+    if not record:
+        if node.saved is not None:
+            kwargs = {**kwargs, "saved": node.saved}
+        return node.args, node.out, kwargs
+    if node.saved is not None:
+        kwargs = {**kwargs, "saved": None}
+    args = [
+        x if parent is None else wrap(x, parent)
+        for x, parent in zip(node.args, node.parents, strict=True)
+    ]
+    if type(node.out) is tuple:
+        ans: Any = tuple(wrap(x, output_node(node, i, x)) for i, x in enumerate(node.out))
+    else:
+        ans = wrap(node.out, node)
+    return args, ans, kwargs
+
+
+def fit(ct: Any, x: Any, primitive: Primitive) -> Any:
+    """`ct` as a cotangent of `x`: summed over broadcast axes, in its dtype, real if it is real."""
+    try:
+        shape, dtype = ct.shape, ct.dtype
+    except AttributeError:
+        ct = np.asarray(ct)
+        shape, dtype = ct.shape, ct.dtype
+    if shape != x.shape:
+        if not primitive.broadcasts:
+            raise CotangentError(
+                f"the VJP of {primitive.name} returned a cotangent of shape {shape} for an "
+                f"argument of shape {x.shape}; a cotangent has its argument's shape"
+            )
+        ct = unbroadcast(ct, x.shape)
+    if dtype != x.dtype:
+        if dtype.kind == "c" and x.dtype.kind != "c":
+            ct = TABLE["real"](ct)
+        ct = TABLE["astype"](ct, dtype=x.dtype)
+    return ct
+
+
+def unbroadcast(ct: Any, shape: tuple[int, ...]) -> Any:
+    """Sum `ct` over the axes that broadcasting added or stretched, back to `shape`."""
+    extra = ct.ndim - len(shape)
+    if extra < 0:
+        return TABLE["broadcast_to"](ct, shape=shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, n in enumerate(shape) if n == 1 and ct.shape[i + extra] != 1
+    )
+    if axes:
+        if not isinstance(ct, Tensor):
+            ct = np.add.reduce(ct, axis=axes, keepdims=True)
+        else:
+            ct = TABLE["sum"](ct, axis=axes, keepdims=True)
+    if ct.shape == shape:
+        return ct
+    if ct.shape[extra:] == shape:
+        return TABLE["reshape"](ct, shape=shape)
+    return TABLE["broadcast_to"](TABLE["reshape"](ct, shape=ct.shape[extra:]), shape=shape)
+
+
+def forward(graph: Subgraph, tangents: dict[Node, Any], record: bool) -> dict[Node, Any]:
+    """Carry `tangents` of the targets upwards; returns the tangents of all nodes reached."""
+    targets = graph.targets or ()
+    for node in graph.nodes:
+        if node in targets:
+            continue
+        if node.primitive is None:
+            if node.parents and (whole := tangents.get(node.parents[0])) is not None:
+                tangents[node] = whole[node.kwargs["index"]]
+            continue
+        vs = [None if parent is None else tangents.get(parent) for parent in node.parents]
+        if any(v is not None for v in vs):
+            v = push_forward(node, vs, record)
+            if v is not None:
+                tangents[node] = v
+    return tangents
+
+
+def push_forward(node: Node, tangents: list[Any], record: bool) -> Any:
+    """The JVP of one node, its tangent in the shape and dtype of its output."""
+    primitive: Any = node.primitive
+    args, ans, kwargs = rule_inputs(node, record)
+    if primitive.jvp is None:
+        v = _transposed_vjp(node, tangents, args, ans, kwargs, record)
+    else:
+        v = primitive.jvp(tangents, ans, *args, **kwargs)
+    if v is None or type(node.out) is tuple:
+        return v
+    return fit_tangent(v, node.out, primitive)
+
+
+def fit_tangent(v: Any, out: Any, primitive: Primitive) -> Any:
+    """`v` as a tangent of `out`: broadcast to its shape, in its dtype."""
+    if not hasattr(v, "shape"):
+        v = np.asarray(v)
+    if v.shape != out.shape:
+        v = TABLE["broadcast_to"](v, shape=out.shape)
+    if v.dtype != out.dtype:
+        if v.dtype.kind == "c" and out.dtype.kind != "c":
+            v = TABLE["real"](v)
+        v = TABLE["astype"](v, dtype=out.dtype)
+    return v
+
+
+def _transposed_vjp(
+    node: Node, tangents: list[Any], args: Any, ans: Any, kwargs: Any, record: bool
+) -> Any:
+    """A JVP made of the VJP: g -> VJP(g) is linear, and its transpose is the JVP."""
+    many = type(node.out) is tuple
+    outs = node.out if many else (node.out,)
+    seeds = [Leaf(np.zeros_like(out)) for out in outs]
+    gs = tuple(wrap(seed.out, seed) for seed in seeds)
+    primitive: Any = node.primitive
+    g: Any = gs if many else gs[0]
+    probe = Node(primitive, node.args, node.parents, kwargs, node.out)
+    pulled: list[tuple[Any, Any]] = []
+    before, state.recording = state.recording, True
+    try:
+        for i, v in enumerate(tangents):
+            if v is None:
+                continue
+            if primitive.joint_vjp:
+                ct = primitive.joint_vjp(g, ans, *args, **kwargs)[i]
+            elif primitive.vjp_of:
+                ct = primitive.vjp_of(i, g, ans, *args, **kwargs)
+            else:
+                if i >= len(primitive.vjps):
+                    raise primitive.missing_rule("JVP")
+                rule = primitive.vjps[i]
+                ct = rule and rule(g, ans, *args, **kwargs)
+            if ct is not None:
+                pulled.append((fit(ct, probe.args[i], primitive), v))
+        nodes = [ct.node if isinstance(ct, Tensor) else None for ct, _ in pulled]
+        graph = Subgraph(nodes, seeds)
+        result = reverse(graph, [(n, v) for n, (_, v) in zip(nodes, pulled, strict=True)], record)
+    finally:
+        state.recording = before
+    parts = tuple(result.get(s, np.zeros_like(s.out)) for s in seeds)
+    return parts if many else parts[0]
+
+
+def backward(tensor: Tensor, gradient: Any = None) -> None:
+    """`Tensor.backward`: one reverse walk into the `.grad` of every leaf."""
+    node = tensor.node
+    if node is None:
+        raise LostGradientError(
+            f"backward() on a Tensor of shape {tensor.shape} that recorded nothing: none of its "
+            "inputs has requires_grad=True, or it was detached or made under no_grad()"
+        )
+    if gradient is None:
+        if tensor.size != 1:
+            raise CotangentError(
+                f"backward() needs a scalar, got shape {tensor.shape}; reduce it with .sum() or "
+                ".mean(), or pass the cotangent: backward(gradient)"
+            )
+        gradient = np.ones(tensor.shape, tensor.dtype)
+    elif np.shape(value_of(gradient)) != tensor.shape:
+        raise CotangentError(
+            f"backward(gradient): got shape {np.shape(value_of(gradient))}, expected the "
+            f"Tensor's own shape {tensor.shape}"
+        )
+    captured = state.capture is not None
+    graph = Subgraph([node])
+    cotangents = reverse(graph, [(node, gradient)], record=captured)
+    for leaf in list(cotangents):
+        if isinstance(leaf, Leaf):
+            _collect(leaf, cotangents.pop(leaf))
+
+
+def _collect(leaf: Leaf, ct: Any) -> None:
+    """Add `ct` to the leaf's gradient, in its buffer if it has one."""
+    if state.capture is not None:
+        state.capture.collect(leaf, ct)
+    elif leaf.grad is not None:
+        leaf.grad += ct
+    elif leaf.buffer is not None:
+        leaf.grad = leaf.buffer
+        leaf.grad[...] = ct
+    else:
+        leaf.grad = np.array(ct) if isinstance(ct, np.generic) else own(ct)
+
+
+def own(ct: Any) -> Any:
+    """`ct`, copied unless nobody else holds it: a caller may change a gradient in place."""
+    if type(ct) is np.ndarray and (ct.base is not None or getrefcount(ct) > 4):
+        return ct.copy()
+    return ct

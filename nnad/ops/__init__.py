@@ -1,0 +1,11 @@
+"""The operations, a file per family; every one is an entry of the engine's table."""
+
+from nnad.ops import methods
+from nnad.ops.elementwise import *  # noqa: F403
+from nnad.ops.fused import *  # noqa: F403
+from nnad.ops.index import *  # noqa: F403
+from nnad.ops.linalg import *  # noqa: F403
+from nnad.ops.reduce import *  # noqa: F403
+from nnad.ops.shape import *  # noqa: F403
+
+methods.install()

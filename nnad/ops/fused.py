@@ -1,0 +1,60 @@
+"""Fused operations of networks: one primitive where a chain of small ones would cost more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.table import add_up, case, explicit
+from nnad.ops import linalg
+from nnad.ops import reduce as r
+from nnad.ops import shape as s
+
+
+def _linear_forward(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
+    y = np.matmul(x, weight, out=out)
+    y += bias
+    return y
+
+
+def _linear_vjp_weight(g: Any, ans: Any, x: Any, weight: Any, bias: Any) -> Any:
+    if x.ndim > 2:
+        x = s.reshape(x, (-1, x.shape[-1]))
+        g = s.reshape(g, (-1, g.shape[-1]))
+    elif x.ndim == 1:
+        return x[:, None] * g
+    return linalg.matmul(s._transpose(x), g)
+
+
+def _linear_jvp(tangents: Sequence[Any], ans: Any, x: Any, weight: Any, bias: Any) -> Any:
+    dx, dweight, dbias = tangents
+    return add_up(
+        part
+        for part in (
+            None if dx is None else linalg.matmul(dx, weight),
+            None if dweight is None else linalg.matmul(x, dweight),
+            dbias,
+        )
+        if part is not None
+    )
+
+
+# The affine map of a layer: x @ weight + bias in one pass.
+linear = explicit(
+    "linear",
+    _linear_forward,
+    vjps=(
+        lambda g, ans, x, weight, bias: linalg.matmul(g, s._transpose(weight)),
+        _linear_vjp_weight,
+        lambda g, ans, x, weight, bias: r._sum(g, axis=tuple(range(g.ndim - 1))),
+    ),
+    jvp=_linear_jvp,
+    formula="x0 @ x1 + x2",
+    partials=("g @ x1.T", "x0.T @ g", "sum of g over rows"),
+    samples=lambda rng: [
+        case(rng.normal(size=shape), rng.normal(size=(3, 4)), rng.normal(size=(4,)))
+        for shape in [(2, 3), (3,), (2, 5, 3)]
+    ],
+)
