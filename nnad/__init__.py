@@ -1,3 +1,102 @@
-"""nnad: train small and middle-sized networks on a CPU, with an autodiff that can be read."""
+"""nnad: train small and middle-sized networks on a CPU, with an autodiff that can be read.
 
-from nnad import autodiff, ops
+`import nnad` loads NumPy and nothing else; the rooms that need more are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from nnad import autodiff, errors, ops
+from nnad.autodiff.table import defjvp, defvjp, primitive
+from nnad.autodiff.tensor import Tensor, no_grad, stop_gradient
+from nnad.autodiff.transforms import (
+    checkpoint,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    value_and_grad,
+    vjp,
+)
+from nnad.errors import ShapeError
+
+__version__ = "0.1.0"
+
+_LAZY_MODULES = (
+    "compiler",
+    "data",
+    "distributed",
+    "estimators",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+    "training",
+)
+_LAZY_NAMES = {
+    "Trace": "nnad.autodiff.explain",
+    "check_grads": "nnad.autodiff.checking",
+    "compile": "nnad.compiler",
+    "explain": "nnad.autodiff.explain",
+    "load": "nnad.serialization",
+    "save": "nnad.serialization",
+    "seed": "nnad.random",
+}
+
+__all__ = [
+    "ShapeError",
+    "Tensor",
+    "Trace",
+    "autodiff",
+    "check_grads",
+    "checkpoint",
+    "compile",
+    "compiler",
+    "data",
+    "defjvp",
+    "defvjp",
+    "distributed",
+    "errors",
+    "estimators",
+    "explain",
+    "grad",
+    "hessian",
+    "hvp",
+    "initializers",
+    "jacobian",
+    "jvp",
+    "layers",
+    "load",
+    "losses",
+    "metrics",
+    "no_grad",
+    "ops",
+    "optimizers",
+    "primitive",
+    "save",
+    "schedules",
+    "seed",
+    "stop_gradient",
+    "training",
+    "value_and_grad",
+    "vjp",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"nnad.{name}")
+    if name in _LAZY_NAMES:
+        value = getattr(importlib.import_module(_LAZY_NAMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'nnad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(__all__) | set(globals()))
