@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import IMPLEMENTATIONS, TABLE
-from nnad.autodiff.tensor import Tensor, state, value_of
+from nnad.autodiff.tensor import Tensor, apply, state, value_of
 from nnad.errors import MissingRuleError
 
 # What ufunc.reduce and ufunc.accumulate are called as functions.
@@ -132,7 +132,7 @@ def binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
         if type(other) not in _KNOWN and defers_to(other):
             return NotImplemented
-        return entry(other, self) if reflected else entry(self, other)
+        return apply(entry, (other, self) if reflected else (self, other))
 
     return method
 

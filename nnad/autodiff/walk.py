@@ -98,8 +98,10 @@ def reverse(
     cotangents: dict[Node, Any] = {}
     owned: set[Node] = set()  # nodes whose cotangent is an array of ours: add to it in place
     for node, seed in seeds:
-        if node is not None:
-            _accumulate(cotangents, owned, node, seed)
+        if node in cotangents:
+            _add(cotangents, owned, node, seed)
+        elif node is not None:
+            cotangents[node] = seed
     members, targets = graph.members, graph.targets
     for node in reversed(graph.nodes):
         g = cotangents.get(node)
@@ -114,19 +116,19 @@ def reverse(
         del cotangents[node]
         owned.discard(node)
         for parent, ct in pull_back(node, g, members, record):
-            _accumulate(cotangents, owned, parent, ct)
+            if parent in cotangents:
+                _add(cotangents, owned, parent, ct)
+            else:
+                cotangents[parent] = ct
     return cotangents
 
 
-def _accumulate(cotangents: dict[Node, Any], owned: set[Node], node: Any, ct: Any) -> None:
+def _add(cotangents: dict[Node, Any], owned: set[Node], node: Any, ct: Any) -> None:
     """Add `ct` to the cotangent of `node`; in place from the second addition on."""
-    before = cotangents.get(node)
-    if before is None:
-        cotangents[node] = ct
-    elif node in owned:
-        before += ct
+    if node in owned:
+        cotangents[node] += ct
     else:
-        cotangents[node] = total = before + ct
+        cotangents[node] = total = cotangents[node] + ct
         if type(total) is np.ndarray:
             owned.add(node)
 
@@ -140,16 +142,21 @@ def _place(cotangents: dict[Node, Any], parent: Any, index: int, g: Any) -> None
 
 def pull_back(
     node: Node, g: Any, members: set[Node] | None, record: bool
-) -> Iterable[tuple[Node, Any]]:
+) -> list[tuple[Node, Any]]:
     """The VJP of one node: (parent, cotangent) for each parent on the way to a target."""
     primitive: Any = node.primitive
-    args, ans, kwargs = rule_inputs(node, record)
+    if record or node.saved is not None:
+        args, ans, kwargs = rule_inputs(node, record)
+    else:
+        args, ans, kwargs = node.args, node.out, node.kwargs
     if type(g) is list:
         g = tuple(
             np.zeros_like(out) if part is None else part
             for part, out in zip(g, node.out, strict=True)
         )
     joint = primitive.joint_vjp and primitive.joint_vjp(g, ans, *args, **kwargs)
+    vjps = primitive.vjps
+    pairs = []
     for i, parent in enumerate(node.parents):
         if parent is None or (members is not None and parent not in members):
             continue
@@ -158,10 +165,11 @@ def pull_back(
         elif primitive.vjp_of:
             ct = primitive.vjp_of(i, g, ans, *args, **kwargs)
         else:
-            rule = primitive.vjps[i] if i < len(primitive.vjps) else _no_rule(primitive)
+            rule = vjps[i] if i < len(vjps) else _no_rule(primitive)
             ct = rule and rule(g, ans, *args, **kwargs)
         if ct is not None:
-            yield parent, fit(ct, node.args[i], primitive)
+            pairs.append((parent, fit(ct, node.args[i], primitive)))
+    return pairs
 
 
 def _no_rule(primitive: Primitive) -> None:
@@ -353,6 +361,6 @@ def _collect(leaf: Leaf, ct: Any) -> None:
 
 def own(ct: Any) -> Any:
     """`ct`, copied unless nobody else holds it: a caller may change a gradient in place."""
-    if type(ct) is np.ndarray and (ct.base is not None or getrefcount(ct) > 4):
+    if type(ct) is np.ndarray and (ct.base is not None or getrefcount(ct) > 3):
         return ct.copy()
     return ct
