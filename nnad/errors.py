@@ -4,7 +4,8 @@ Two families share the base :class:`NnadError`:
 
 - :class:`UserError` and its kin: something in a file or on a command line is wrong. They hold every
   problem found, one line each, and the command line prints those lines and exits with status 2.
-- the rest: a call that cannot be right (shapes, lost gradients, missing rules) or a run that diverged.
+- the rest: a call that cannot be right (shapes, lost gradients, missing rules), or a run that
+  diverged.
 """
 
 from __future__ import annotations

@@ -1,0 +1,235 @@
+"""Batches of rows in an order that depends on the seed and the epoch alone.
+
+The order of epoch e is the permutation drawn by PCG64 seeded with (seed, e), so any batch of any
+epoch can be produced again without replaying those before it: a run resumes at any step. Rows are
+gathered for many batches at once into one buffer, and a batch is a view of it, which costs little
+more than a microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from queue import Queue
+from threading import Event, Thread
+from typing import NamedTuple
+
+import numpy as np
+
+from nnad.data.dataset import Split
+from nnad.data.lazy import LazyRows
+
+__all__ = ["Batch", "BatchIterator", "permutation"]
+
+CHUNK_BYTES = 16 * 2**20  # rows gathered at once
+
+Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+class Batch(NamedTuple):
+    """Inputs, targets and weights (or None) of some rows; views that later batches overwrite."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+
+
+def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the rows in an epoch.
+
+    >>> sorted(permutation(5, seed=0, epoch=1).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows)
+
+
+class BatchIterator:
+    """Endless batches, epoch after epoch, from a position that can be saved and restored.
+
+    Args:
+        split: the rows.
+        batch_size: rows in a batch; the last one of an epoch may be shorter.
+        shuffle: draw a new order for each epoch; otherwise batches come in the order of the rows.
+        drop_last: leave out a last batch that is shorter.
+        seed: of the orders and of the augmentation.
+        augment: function of (x, y, rng) applied to each batch; see `nnad.data.augment`.
+        prefetch: gather the next rows in a thread; None: only for rows read on demand and
+            augmented ones.
+
+    Attributes:
+        epoch, step: the position: of the next batch, counted from 0.
+
+    >>> split = Split(np.arange(5.0)[:, None], np.arange(5))
+    >>> batches = BatchIterator(split, 2, shuffle=False)
+    >>> [batch.y.tolist() for batch in batches.rest_of_epoch()]
+    [[0, 1], [2, 3], [4]]
+    >>> batches.state()
+    {'epoch': 1, 'step': 0}
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int = 0,
+        augment: Augment | None = None,
+        prefetch: bool | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.split = split
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.augment = augment
+        lazy = isinstance(split.x, LazyRows)
+        self.prefetch = (lazy or augment is not None) if prefetch is None else prefetch
+        self.epoch = self.step = 0
+        rows = len(split)
+        self.rows = rows // batch_size * batch_size if drop_last else rows
+        if not self.rows:
+            raise ValueError(
+                f"no batch: {rows} rows, batch_size {batch_size}"
+                + (", drop_last" if drop_last else "")
+            )
+        row_bytes = max(1, split.x.nbytes // max(1, rows))
+        self._chunk = max(1, CHUNK_BYTES // (row_bytes * batch_size)) * batch_size
+        self._in_place = not (shuffle or lazy)
+        self._buffers = [_Buffers(split, min(self._chunk, self.rows)) for _ in range(self._depth)]
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    @property
+    def _depth(self) -> int:
+        """How many chunks are held at once: the one in use, one waiting, one being gathered."""
+        return 0 if self._in_place else 3 if self.prefetch else 1
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.rows // self.batch_size)
+
+    def state(self) -> dict[str, int]:
+        """The position, as plain numbers; `restore` continues from there."""
+        return {"epoch": self.epoch, "step": self.step}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Continue from a position that `state` returned."""
+        self.epoch, self.step = int(state["epoch"]), int(state["step"])
+
+    def rest_of_epoch(self) -> Iterator[Batch]:
+        """The batches from the current position to the end of the epoch, moving the position."""
+        for batch in self.batches(self.epoch, self.step):
+            self.step += 1
+            if self.step == len(self):
+                self.epoch, self.step = self.epoch + 1, 0
+            yield batch
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number ``start`` on; leaves the position alone."""
+        chunks = self._chunks(epoch, start)
+        size = self.batch_size
+        for first, x, y, weight in _ahead(chunks) if self.prefetch else chunks:
+            for a in range(max(0, start * size - first), len(y), size):
+                b = a + size
+                yield Batch(x[a:b], y[a:b], None if weight is None else weight[a:b])
+
+    def _chunks(
+        self, epoch: int, start: int
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
+        """(first row, x, y, weight) of runs of batches, from the one that holds batch ``start``."""
+        if self.shuffle and self._order[0] != epoch:
+            self._order = (epoch, permutation(len(self.split), self.seed, epoch))
+        order = self._order[1]
+        begin = start * self.batch_size // self._chunk * self._chunk
+        for turn, first in enumerate(range(begin, self.rows, self._chunk)):
+            last = min(first + self._chunk, self.rows)
+            if self._in_place:
+                split = self.split
+                weight = None if split.weight is None else split.weight[first:last]
+                x, y = split.x[first:last], split.y[first:last]
+            else:
+                index = order[first:last] if self.shuffle else np.arange(first, last)
+                x, y, weight = self._buffers[turn % self._depth].gather(self.split, index)
+            if self.augment is not None:
+                x, y = self._augmented(x, y, epoch, first, max(first, start * self.batch_size))
+            yield first, x, y, weight
+
+    def _augmented(
+        self, x: np.ndarray, y: np.ndarray, epoch: int, first: int, needed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Change each batch of a chunk by random numbers that depend on its number alone."""
+        assert self.augment is not None
+        xs, ys = [], []
+        for a in range(0, len(y), self.batch_size):
+            b = a + self.batch_size
+            number = (first + a) // self.batch_size
+            rng = np.random.Generator(np.random.PCG64([self.seed, epoch, number]))
+            new_x, new_y = self.augment(x[a:b], y[a:b], rng)
+            xs.append(new_x)
+            ys.append(new_y)
+        return np.concatenate(xs), np.concatenate(ys)
+
+
+class _Buffers:
+    """Room for the gathered rows of one chunk."""
+
+    def __init__(self, split: Split, rows: int) -> None:
+        self.arrays = [
+            None if array is None else np.empty((rows, *array.shape[1:]), array.dtype)
+            for array in (split.x, split.y, split.weight)
+        ]
+
+    def gather(
+        self, split: Split, index: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        x, y, weight = (
+            None if out is None else _gather(array, index, out[: len(index)])
+            for array, out in zip((split.x, split.y, split.weight), self.arrays, strict=True)
+        )
+        assert x is not None and y is not None
+        return x, y, weight
+
+
+def _gather(array: np.ndarray | LazyRows, index: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Copy rows into ``out``; np.take is not for strided views, which it would copy as a whole."""
+    if isinstance(array, np.ndarray) and array.flags.c_contiguous:
+        return np.take(array, index, axis=0, out=out, mode="clip")  # clip: writes without a buffer
+    out[...] = array[index]
+    return out
+
+
+def _ahead(items: Iterator) -> Iterator:
+    """The same items, prepared one ahead of use by a thread.
+
+    The thread ends when the consumer does; an exception in it is raised where the item is awaited.
+    """
+    ready: Queue = Queue(maxsize=1)
+    stop = Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                ready.put((item, None))
+                if stop.is_set():
+                    return
+            ready.put((None, None))
+        except BaseException as error:
+            ready.put((None, error))
+
+    thread = Thread(target=work, name="nnad-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stop.set()
+        while thread.is_alive():
+            if not ready.empty():
+                ready.get_nowait()
+            thread.join(0.001)

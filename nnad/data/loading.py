@@ -1,0 +1,218 @@
+"""From a ``data`` section to training, validation and test parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnad.data.dataset import DataSplits, Meta, Raw, Rows, Split
+from nnad.data.lazy import LazyRows
+from nnad.data.options import Options, checked
+from nnad.data.preprocessing import Preprocessor
+from nnad.data.splits import count, split_indices
+from nnad.data.targets import Target, encode
+from nnad.errors import ConfigError, DataError
+
+__all__ = ["fingerprint", "load"]
+
+WHOLE_FILE = 256 * 2**20  # larger files are fingerprinted by samples
+PIECES, PIECE = 64, 2**20
+
+
+def load(
+    config: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    base_dirs: Sequence[str | Path] = (".",),
+    dtype: str = "float32",
+) -> DataSplits:
+    """Load, split and prepare the data that a configuration's ``data`` section describes.
+
+    The test part is dealt out first (the same rows as scikit-learn's ``train_test_split`` with
+    ``random_state=seed``), then the validation part from what remains. Preprocessing is fitted on
+    the training part.
+
+    Args:
+        config: the section; see `nnad.data.options` for the keys.
+        seed: of the split.
+        base_dirs: folders in which relative paths are looked up, in order.
+        dtype: of inputs and regression targets.
+
+    Raises:
+        ConfigError: for unknown or misspelt keys and values that are not allowed.
+        DataError: for data that is missing, malformed or does not fit the configuration.
+
+    >>> data = load({"name": "iris", "validation_size": 0.2, "standardize": True})
+    >>> len(data.train), len(data.validation), len(data.test), data.meta.class_names
+    (89, 23, 38, ['setosa', 'versicolor', 'virginica'])
+    """
+    source, options = checked(config, base_dirs)
+    raw = source.load(options)
+    _check_inputs(raw)
+    target = _target(raw, options)
+    rows = _deal(raw, target, options, seed)
+    preprocessor = Preprocessor.fit(
+        raw.x.rows(rows["train"]),
+        standardize=options.standardize,
+        smooth_clip=options.smooth_clip,
+        encoding=raw.encoding,
+        impute=raw.impute,
+        row_shape=_row_shape(options, raw),
+        dtype=dtype,
+    )
+    if options.standardize_target and target.task == "regression":
+        preprocessor.fit_target(target.y[rows["train"]])
+    parts = {name: _part(raw, target, preprocessor, index) for name, index in rows.items()}
+    return DataSplits(
+        parts["train"],
+        parts.get("validation"),
+        parts.get("test"),
+        _meta(raw, target, preprocessor, parts["train"]),
+    )
+
+
+def _target(raw: Raw, options: Options) -> Target:
+    if raw.task == "language_model":
+        assert raw.y is not None
+        return Target("language_model", raw.y, raw.class_names)
+    if options.task == "autoencoder":
+        return Target("autoencoder", np.zeros(len(raw.x)), None)
+    if raw.y is None:
+        raise DataError(f"{raw.label}: no target; set data.task: autoencoder to reconstruct inputs")
+    if len(raw.y) != len(raw.x):
+        raise DataError(f"{raw.label}: {len(raw.x)} rows of inputs, but {len(raw.y)} targets")
+    return encode(raw, options.task)
+
+
+def _check_inputs(raw: Raw) -> None:
+    """Arrays in memory must be finite (or missing, where that is filled), weights usable."""
+    problems = []
+    x = raw.x.numeric
+    if not len(raw.x):
+        raise DataError(f"{raw.label}: no rows")
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and raw.impute is None:
+        bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+        if bad.any():
+            problems.append(f"{raw.label}: inputs are not finite in {_rows_in_words(bad)}")
+    weight = raw.weight
+    if weight is not None:
+        if weight.shape != (len(raw.x),) or weight.dtype.kind not in "fiub":
+            problems.append(
+                f"{raw.label}: weights of shape {weight.shape} and type {weight.dtype}; expected "
+                f"one number for each of the {len(raw.x)} rows"
+            )
+        elif (bad := ~(np.isfinite(weight) & (weight >= 0))).any():
+            problems.append(f"{raw.label}: weights below 0 or not finite in {_rows_in_words(bad)}")
+        elif not weight.any():
+            problems.append(f"{raw.label}: all weights are 0")
+    if problems:
+        raise DataError(problems)
+
+
+def _rows_in_words(bad: np.ndarray) -> str:
+    rows = np.flatnonzero(bad)
+    shown = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
+    return f"{len(rows)} of {len(bad)} rows: {shown}"
+
+
+def _deal(raw: Raw, target: Target, options: Options, seed: int) -> dict[str, Rows]:
+    """Rows of each part; parts that the source names itself stay as they are."""
+    rows: dict[str, Rows] = dict(raw.parts)
+    rest = np.arange(len(raw.x)) if "train" not in rows else _positions(rows["train"], len(raw.x))
+    for part, size in (("test", options.test_size), ("validation", options.validation_size)):
+        held_out = count(size, len(rest))
+        if part in rows or not held_out:
+            continue
+        if options.split == "ordered":
+            _check_ordered(len(rest), held_out, part)
+            rest, rows[part] = rest[:-held_out], rest[-held_out:]
+            continue
+        stratified = options.stratify and target.task == "classification"
+        classes = target.y[rest] if stratified else None
+        kept, taken = split_indices(len(rest), held_out, seed=seed, classes=classes, what=part)
+        rest, rows[part] = rest[kept], rest[taken]
+    if "train" not in raw.parts or len(rest) < len(_positions(rows["train"], len(raw.x))):
+        rows["train"] = rest
+    return rows
+
+
+def _positions(rows: Rows, total: int) -> np.ndarray:
+    return np.arange(total)[rows] if isinstance(rows, slice) else rows
+
+
+def _check_ordered(rows: int, held_out: int, part: str) -> None:
+    if held_out >= rows:
+        raise DataError(
+            f"data.{part}_size takes {held_out} of {rows} rows; both parts need at least one row"
+        )
+
+
+def _row_shape(options: Options, raw: Raw) -> tuple[int, ...] | None:
+    if options.input_shape is None:
+        return None
+    shape = tuple(options.input_shape)
+    if raw.x.codes is None and np.prod(shape) != np.prod(raw.x.numeric.shape[1:]):
+        raise ConfigError(
+            f"data.input_shape: {list(shape)} has {np.prod(shape)} numbers, "
+            f"a row has {np.prod(raw.x.numeric.shape[1:])}"
+        )
+    return shape
+
+
+def _part(raw: Raw, target: Target, preprocessor: Preprocessor, rows: Rows) -> Split:
+    weight = None if raw.weight is None else raw.weight[rows].astype(preprocessor.dtype)
+    x: np.ndarray | LazyRows
+    if target.task == "language_model":
+        assert isinstance(raw.x.numeric, np.ndarray)
+        return Split(raw.x.numeric[rows], target.y[rows], weight)
+    if isinstance(raw.x.numeric, LazyRows):
+        x = preprocessor.transform_lazily(LazyRows(raw.x.numeric, rows))
+    else:
+        x = preprocessor.transform(raw.x.rows(rows))
+    if target.task == "autoencoder":
+        return Split(x, x, weight)  # type: ignore[arg-type]
+    y = target.y[rows]
+    if target.class_names is None:
+        y = preprocessor.scale_target(y)
+    return Split(x, y if y.dtype.kind == "i" else y.astype(preprocessor.dtype), weight)
+
+
+def _meta(raw: Raw, target: Target, preprocessor: Preprocessor, train: Split) -> Meta:
+    shape = tuple(train.x.shape[1:])
+    if target.class_names is not None:
+        outputs = len(target.class_names)
+    else:
+        outputs = int(np.prod(train.y.shape[1:]))
+    names = preprocessor.output_names() if preprocessor.row_shape is None else []
+    return Meta(
+        task=target.task,
+        input_shape=shape,
+        n_outputs=outputs,
+        class_names=target.class_names,
+        feature_names=names,
+        target_names=list(raw.target_names),
+        preprocessor=preprocessor,
+        categorical=preprocessor.code_columns(),
+        fingerprint={path.name: fingerprint(path) for path in raw.files},
+        extras=dict(raw.extras),
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 digest of a file; of its size and 64 pieces where it is larger than 256 MiB."""
+    size = path.stat().st_size
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        if size <= WHOLE_FILE:
+            while block := file.read(PIECE):
+                digest.update(block)
+            return f"sha256:{digest.hexdigest()}"
+        digest.update(str(size).encode())
+        for start in np.linspace(0, size - PIECE, PIECES).astype(int):
+            file.seek(int(start))
+            digest.update(file.read(PIECE))
+    return f"sha256-pieces:{digest.hexdigest()}"
