@@ -7,7 +7,7 @@ found and how its problems are worded is the task of the neighbouring modules.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -50,6 +50,11 @@ def _one_of(text: str) -> WrapValidator:
     return WrapValidator(check)
 
 
+def _adam_if_unnamed(value: Any) -> Any:
+    """Let ``optimizer: {lr: 0.01}`` mean the default optimizer at another rate."""
+    return {"name": "Adam", **value} if isinstance(value, dict) else value
+
+
 def _off_is_none(value: Any) -> Any:
     """Read ``false`` as "without", as in ``baseline: false``."""
     return None if value is False else value
@@ -59,9 +64,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 AutoOrBool = Annotated[Literal["auto"] | bool, _one_of("auto, true or false")]
-AutoOrInt = Annotated[
-    Literal["auto"] | PositiveInt, _one_of("auto or an integer of at least 1")
-]
+AutoOrInt = Annotated[Literal["auto"] | PositiveInt, _one_of("auto or an integer of at least 1")]
 ClassName = bool | int | float | str
 ClassWeight = Annotated[
     Literal["balanced"] | dict[ClassName, Annotated[float, Field(ge=0)]] | None,
@@ -108,63 +111,82 @@ class Component(Section):
 
 
 class Data(Section):
-    """Where the rows come from, how they are split and prepared. Each source adds its own keys."""
+    """Where the rows come from, how they are split and prepared.
+
+    Each data source has keys of its own: the table in `nnad.data.options` knows and checks them.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     name: str = Field(description="the data source: digits, csv, npz, ...", min_length=1)
-    batch_size: PositiveInt = Field(64, description="rows in a training step")
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Every key but ``name`` and ``batch_size``: what the data source itself reads."""
-        return dict(self.model_extra or {})
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> Any:
+            """The keys of the data source, each with its default once the whole is checked."""
 
 
 class EarlyStopping(Section):
     """When to end a run whose monitored value no longer improves."""
 
     monitor: str = Field(
-        "val_loss",
+        default="val_loss",
         pattern=r"^(val|train)_\w+$",
         description="the watched column of metrics.csv, such as val_loss or val_accuracy",
     )
-    patience: PositiveInt = Field(10, description="epochs without improvement before the end")
+    patience: PositiveInt = Field(
+        default=10, description="epochs without improvement before the end"
+    )
     min_delta: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="an improvement smaller than this does not count"
+        default=0.0, description="an improvement smaller than this does not count"
     )
     mode: Literal["auto", "min", "max"] = Field(
-        "auto", description="whether smaller or larger is better; auto goes by the metric"
+        default="auto", description="whether smaller or larger is better; auto goes by the metric"
     )
-    restore_best: bool = Field(True, description="end with the weights of the best epoch")
+    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
 
 
 class Trainer(Section):
     """How long and in what way to train."""
 
     epochs: PositiveInt | None = Field(
-        None, description="passes over the training part (30 where steps is not given either)"
+        default=None,
+        description="passes over the training part (30 where steps is not given either)",
     )
-    steps: PositiveInt | None = Field(None, description="optimizer steps, in place of epochs")
-    accumulate: PositiveInt = Field(1, description="batches whose gradients make up one step")
-    clip_norm: PositiveFloat | None = Field(None, description="largest norm of the gradient")
-    clip_value: PositiveFloat | None = Field(None, description="largest entry of the gradient")
+    steps: PositiveInt | None = Field(
+        default=None, description="optimizer steps, in place of epochs"
+    )
+    accumulate: PositiveInt = Field(
+        default=1, description="batches whose gradients make up one step"
+    )
+    clip_norm: PositiveFloat | None = Field(
+        default=None, description="largest norm of the gradient"
+    )
+    clip_value: PositiveFloat | None = Field(
+        default=None, description="largest entry of the gradient"
+    )
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_off_is_none)] = Field(
-        None, description="stop when a value no longer improves"
+        default=None, description="stop when a value no longer improves"
     )
     class_weight: ClassWeight = Field(
-        None, description="weight of each class in the loss; balanced: inverse frequency"
+        default=None, description="weight of each class in the loss; balanced: inverse frequency"
     )
-    dtype: Literal["float32", "float64"] = Field("float32", description="precision of parameters")
-    compile: AutoOrBool = Field("auto", description="replay the step as a compiled program")
-    threads: AutoOrInt = Field("auto", description="threads of the matrix products and kernels")
+    dtype: Literal["float32", "float64"] = Field(
+        default="float32", description="precision of parameters"
+    )
+    compile: AutoOrBool = Field(default="auto", description="replay the step as a compiled program")
+    threads: AutoOrInt = Field(
+        default="auto", description="threads of the matrix products and kernels"
+    )
     checkpoint_every_steps: PositiveInt | None = Field(
-        None, description="also write a checkpoint each time this many steps are done"
+        default=None, description="also write a checkpoint each time this many steps are done"
     )
     checkpoint_every_seconds: PositiveFloat | None = Field(
-        30.0, description="also write a checkpoint when the last one is older than this"
+        default=30.0, description="also write a checkpoint when the last one is older than this"
     )
-    progress: AutoOrBool = Field("auto", description="progress bar; auto: only on a terminal")
+    progress: AutoOrBool = Field(
+        default="auto", description="progress bar; auto: only on a terminal"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -199,8 +221,8 @@ class Baseline(Section):
 class Output(Section):
     """Where the run is written: the folder ``dir/name``."""
 
-    dir: str = Field("runs", description="folder of all runs", min_length=1)
-    name: str = Field("run", description="name of the run's own folder", min_length=1)
+    dir: str = Field(default="runs", description="folder of all runs", min_length=1)
+    name: str = Field(default="run", description="name of the run's own folder", min_length=1)
 
     @field_validator("name")
     @classmethod
@@ -216,13 +238,13 @@ class Output(Section):
 class Config(Section):
     """A whole training job; see `load_config`."""
 
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="start of every random number")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="start of every random number")
     data: Data = Field(description="where the rows come from")
     model: list[Any] = Field(
         description="the layers in order: a bare name, or Name: {arguments}", min_length=1
     )
     loss: Component = Field(description="what is minimised")
-    optimizer: Component = Field(
+    optimizer: Annotated[Component, BeforeValidator(_adam_if_unnamed)] = Field(
         default_factory=lambda: Component(name="Adam"), description="how parameters are updated"
     )
     schedule: Component = Field(
@@ -236,7 +258,7 @@ class Config(Section):
         default_factory=list, description="what is reported beside the loss"
     )
     baseline: Annotated[Baseline | None, BeforeValidator(_off_is_none)] = Field(
-        None, description="a scikit-learn estimator to compare with"
+        default=None, description="a scikit-learn estimator to compare with"
     )
     output: Output = Field(default_factory=Output, description="where the run is written")
 

@@ -1,0 +1,189 @@
+"""Checks across sections: do the names exist, do arguments fit them, do sections fit each other?"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from nnad.data import options as data_options
+from nnad.errors import did_you_mean
+from nnad.training.config.locations import Path
+from nnad.training.config.schema import Component, Config, Data
+from nnad.training.layer_entries import LayerEntry, parse_layers
+from nnad.training.registry import Entry, entries, unknown_name
+
+__all__ = ["check_components", "completed"]
+
+# The run supplies these arguments of schedules where the configuration does not give them.
+RUN_LENGTHS = ("total_steps",)
+
+
+def check_components(config: Config, skip: Collection[Any] = ()) -> list[str]:
+    """Return a line for each problem that only shows beside the code: names and arguments.
+
+    Args:
+        config: a configuration whose sections are right by themselves.
+        skip: sections that were not, and that are stand-ins here.
+    """
+    checks: dict[str, Callable[[Config], Iterator[tuple[Path, str]]]] = {
+        "data": _check_data,
+        "model": _check_model,
+        "loss": _check_loss,
+        "optimizer": _check_optimizer,
+        "schedule": _check_schedule,
+        "metrics": _check_metrics,
+    }
+    found = [
+        problem for name, check in checks.items() if name not in skip for problem in check(config)
+    ]
+    if not {"data", "trainer", "metrics"} & set(skip):
+        found += _check_early_stopping(config)
+    return [f"{config.where(*path)}: {message}" for path, message in found]
+
+
+def _check_data(config: Config) -> Iterator[tuple[Path, str]]:
+    """Check the section against the table of data sources."""
+    for key, message in data_options.check(config.data.model_dump())[1]:
+        yield ("data", key), message
+
+
+def _check_model(config: Config) -> Iterator[tuple[Path, str]]:
+    """Check the layers' names and arguments; whether they fit together is seen when building."""
+    found: list[tuple[Path, str]] = []
+    layers = parse_layers(config.model, ("model",), lambda *problem: found.append(problem))
+    if not found:
+        for layer in _all_layers(layers):
+            found += _trial(layer.entry, layer.arguments, layer.path, needed=layer.input_sizes)
+    yield from found
+
+
+def _all_layers(layers: Collection[LayerEntry]) -> Iterator[LayerEntry]:
+    """Yield every layer that holds no others."""
+    for layer in layers:
+        if layer.children:
+            yield from _all_layers(layer.children)
+        else:
+            yield layer
+
+
+def _check_loss(config: Config) -> Iterator[tuple[Path, str]]:
+    yield from _check_component("loss", config.loss, ("loss",))
+
+
+def _check_optimizer(config: Config) -> Iterator[tuple[Path, str]]:
+    from nnad.layers import Parameter
+
+    parameter = Parameter([[0.0]])
+    yield from _check_component(
+        "optimizer", config.optimizer, ("optimizer",), supplied={"params": [parameter]}
+    )
+
+
+def _check_schedule(config: Config) -> Iterator[tuple[Path, str]]:
+    yield from check_schedule(config.schedule, ("schedule",))
+
+
+def check_schedule(schedule: Component, path: Path) -> Iterator[tuple[Path, str]]:
+    """Check a schedule, and those inside it where it is a sequence."""
+    arguments = schedule.arguments
+    parts = arguments.get("schedules")
+    if isinstance(parts, list):
+        for index, part in enumerate(parts):
+            below: Path = (*path, "schedules", index)
+            name = part.get("name") if isinstance(part, dict) else part
+            if isinstance(name, str):
+                yield from check_schedule(Component.model_validate(part), below)
+            else:
+                yield below, f"expected a schedule's name or {{name: ...}}, got {part!r}"
+        return
+    yield from _check_component(
+        "schedule", schedule, path, supplied=dict.fromkeys(RUN_LENGTHS, 10**9)
+    )
+
+
+def _check_metrics(config: Config) -> Iterator[tuple[Path, str]]:
+    for index, metric in enumerate(config.metrics):
+        yield from _check_component("metric", metric, ("metrics", index))
+        if metric.name in [other.name for other in config.metrics[:index]]:
+            yield ("metrics", index), f"{metric.name} is listed twice"
+
+
+def _check_component(
+    kind: str, component: Component, path: Path, supplied: dict[str, Any] | None = None
+) -> list[tuple[Path, str]]:
+    """Check name and arguments of a component, then try to make it."""
+    entry = entries(kind).get(component.name)
+    if entry is None:
+        return [((*path, "name"), unknown_name(kind, component.name))]
+    supplied = supplied or {}
+    found = [
+        ((*path, name), problem)
+        for name, problem in entry.problems(component.arguments, tuple(supplied))
+    ]
+    known = {n: v for n, v in supplied.items() if n in inspect.signature(entry.make).parameters}
+    return found or _trial(entry, {**known, **component.arguments}, path)
+
+
+def _trial(
+    entry: Entry, arguments: dict[str, Any], path: Path, needed: Collection[str] = ()
+) -> list[tuple[Path, str]]:
+    """Make a component to see whether it accepts the values of its arguments.
+
+    Functions, and layers that wait for the size of their input, are left for later.
+    """
+    if not inspect.isclass(entry.make) or set(needed) - set(arguments):
+        return []
+    try:
+        entry.make(**arguments)
+    except (ValueError, TypeError) as error:
+        return [(path, str(error))]
+    return []
+
+
+def _check_early_stopping(config: Config) -> list[tuple[Path, str]]:
+    """Check that the monitored column will be there."""
+    stopping = config.trainer.early_stopping
+    if stopping is None:
+        return []
+    path: Path = ("trainer", "early_stopping", "monitor")
+    known = ["train_loss", "val_loss", *(f"val_{metric.name}" for metric in config.metrics)]
+    if stopping.monitor not in known:
+        hint = did_you_mean(stopping.monitor, known) or ";"
+        return [(path, f"{stopping.monitor!r} is not computed{hint} known: {', '.join(known)}")]
+    values, problems = data_options.check(config.data.model_dump())
+    if stopping.monitor.startswith("val_") and not problems and not has_validation(values):
+        message = (
+            f"{stopping.monitor!r} needs a validation part, but data.validation_size is 0; set it "
+            "to a share such as 0.1, or monitor train_loss"
+        )
+        return [(path, message)]
+    return []
+
+
+def has_validation(values: dict[str, Any]) -> bool:
+    """Whether a ``data`` section sets rows apart for validation."""
+    return any(value for key, value in values.items() if key.startswith("validation"))
+
+
+def completed(config: Config) -> Config:
+    """Return the configuration with the defaults of its data source and components filled in."""
+    values, _ = data_options.check(config.data.model_dump())
+    update = {
+        "data": Data.model_validate(values),
+        "loss": _with_defaults("loss", config.loss),
+        "optimizer": _with_defaults("optimizer", config.optimizer),
+        "schedule": _with_defaults("schedule", config.schedule),
+        "metrics": [_with_defaults("metric", metric) for metric in config.metrics],
+    }
+    return config.model_copy(update=update)
+
+
+def _with_defaults(kind: str, component: Component) -> Component:
+    """Fill in the arguments that were left out, as far as YAML can write their values."""
+    defaults = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in entries(kind)[component.name].defaults().items()
+        if isinstance(value, (bool, int, float, str, tuple, type(None)))
+    }
+    return Component.model_validate({"name": component.name, **defaults, **component.arguments})

@@ -1,0 +1,72 @@
+"""Writing a configuration as YAML that trains again as it is, and the schema of such files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnad.training.config.schema import Config
+from nnad.training.yaml_reader import read_scalar
+
+__all__ = ["config_schema", "to_yaml"]
+
+
+def to_yaml(config: Config) -> str:
+    """Write a configuration with every default filled in; `parse_config` reads it back equal."""
+    lines: list[str] = []
+    for name, value in config.model_dump().items():
+        if isinstance(value, dict) and value:
+            lines.append(f"{name}:")
+            lines += [f"  {_flow(key)}: {_flow(item)}" for key, item in value.items()]
+        elif isinstance(value, list) and value:
+            lines.append(f"{name}:")
+            lines += [f"  - {_entry(item)}" for item in value]
+        else:
+            lines.append(f"{name}: {_flow(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON schema of configuration files, for editors that complete and check YAML."""
+    schema = Config.model_json_schema(mode="validation")
+    component = schema["$defs"]["Component"]
+    schema["$defs"]["Component"] = {"anyOf": [{"type": "string"}, component]}
+    baseline = schema["$defs"]["Baseline"]
+    schema["$defs"]["Baseline"] = {"anyOf": [{"type": "string"}, baseline]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _entry(item: Any) -> str:
+    """Write an entry of a list of sections: ``Linear: {out_features: 10}`` without outer braces."""
+    if isinstance(item, dict) and len(item) == 1:
+        ((key, value),) = item.items()
+        return f"{_flow(key)}: {_flow(value)}"
+    return _flow(item)
+
+
+def _flow(value: Any) -> str:
+    """Write a value in a single line."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes what our reader, which follows YAML 1.2, would take for something else."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            """Write a value that occurs twice out twice."""
+            return True
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+        """Write a text, in quotes where it looks like a number."""
+        style = None if isinstance(read_scalar(value), str) else "'"
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
+    dumped = yaml.dump(
+        value,
+        Dumper=Dumper,
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
+    )
+    return str(dumped).removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,103 @@
+"""Layers as a configuration names them: ``ReLU`` or ``Linear: {out_features: 10}``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnad.training.registry import Entry, entries, unknown_name
+
+__all__ = ["LayerEntry", "parse_layers"]
+
+Path = tuple[str | int, ...]
+Report = Callable[[Path, str], None]
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """One layer that is to be made.
+
+    Attributes:
+        entry: its class and signature.
+        path: where it stands in the configuration: ``("model", 2, "Linear")``.
+        arguments: what it was given; sizes of the input may be missing.
+        children: the layers inside, for Residual and its like.
+    """
+
+    entry: Entry
+    path: Path
+    arguments: dict[str, Any] = field(default_factory=dict)
+    children: tuple[LayerEntry, ...] = ()
+
+    @property
+    def input_sizes(self) -> dict[str, int]:
+        """Arguments that equal the size of an axis of the input."""
+        return dict(getattr(self.entry.make, "input_sizes", {}))
+
+
+def parse_layers(items: Iterable[Any], path: Path, report: Report) -> tuple[LayerEntry, ...]:
+    """Read a list of layer entries, all the way down.
+
+    Args:
+        items: the entries as YAML gives them.
+        path: where the list stands.
+        report: called with the path and the description of each problem; what is wrong is left out.
+    """
+    parsed = (_parse(item, (*path, index), report) for index, item in enumerate(items))
+    return tuple(layer for layer in parsed if layer is not None)
+
+
+def _parse(item: Any, path: Path, report: Report) -> LayerEntry | None:
+    """Read one entry: a name, a mapping with one name, or a list of entries that form one."""
+    if isinstance(item, list):
+        item = {"Sequential": item}
+    if isinstance(item, str):
+        item = {item: None}
+    if not isinstance(item, dict) or len(item) != 1:
+        report(
+            path, f"expected a layer, such as ReLU or Linear: {{out_features: 10}}, got {item!r}"
+        )
+        return None
+    ((name, value),) = item.items()
+    entry = entries("layer").get(name)
+    if entry is None:
+        report((*path, name), unknown_name("layer", name))
+        return None
+    return _layer(entry, value, (*path, name), report)
+
+
+def _layer(entry: Entry, value: Any, path: Path, report: Report) -> LayerEntry | None:
+    """Read what follows a layer's name: nothing, arguments, or the layers inside it."""
+    holder = entry.children
+    if holder is not None and isinstance(value, (list, str)):
+        value = {holder: value}
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        report(path, f"expected arguments as {_example(entry, value)}, got {value!r}")
+        return None
+    arguments = {str(name): given for name, given in value.items()}
+    children: tuple[LayerEntry, ...] = ()
+    if holder is not None:
+        inside = arguments.pop(holder, [])
+        inside = inside if isinstance(inside, list) else [inside]
+        children = parse_layers(inside, path, report)
+        if not inside:
+            report(path, f"is empty: expected layers, as in {entry.name}: [ReLU]")
+    _check_arguments(entry, arguments, path, report)
+    return LayerEntry(entry, path, arguments, children)
+
+
+def _check_arguments(entry: Entry, arguments: dict[str, Any], path: Path, report: Report) -> None:
+    """Report unknown, missing and mistyped arguments; sizes of the input may be missing."""
+    optional = tuple(getattr(entry.make, "input_sizes", ()))
+    for name, problem in entry.problems(arguments, optional):
+        report((*path, name), problem)
+
+
+def _example(entry: Entry, value: Any) -> str:
+    """Show how the value that was given should be written."""
+    sizes = getattr(entry.make, "input_sizes", {})
+    first = next((name for name in entry.parameters if name not in sizes), None)
+    return f"{entry.name}: {{{first}: {value}}}" if first else f"a bare {entry.name}"
