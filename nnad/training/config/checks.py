@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path as FilePath
 from typing import Any
 
 from nnad.data import options as data_options
@@ -170,13 +171,27 @@ def completed(config: Config) -> Config:
     """Return the configuration with the defaults of its data source and components filled in."""
     values, _ = data_options.check(config.data.model_dump())
     update = {
-        "data": Data.model_validate(values),
+        "data": Data.model_validate(_with_paths(values, config.folder)),
         "loss": _with_defaults("loss", config.loss),
         "optimizer": _with_defaults("optimizer", config.optimizer),
         "schedule": _with_defaults("schedule", config.schedule),
         "metrics": [_with_defaults("metric", metric) for metric in config.metrics],
     }
     return config.model_copy(update=update)
+
+
+def _with_paths(values: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Spell out paths that are relative to the configuration's folder.
+
+    The configuration is saved with the run, in another folder, and must find its data from there.
+    """
+    found = dict(values)
+    for key, value in values.items():
+        if key.endswith("path") and isinstance(value, str):
+            beside = FilePath(folder, value)
+            if not FilePath(value).exists() and beside.exists():
+                found[key] = str(beside.absolute())
+    return found
 
 
 def _with_defaults(kind: str, component: Component) -> Component:

@@ -11,7 +11,11 @@ from nnad.training.yaml_reader import read_value
 
 __all__ = ["apply_override"]
 
-NAME_KEYS = {"loss": "name", "optimizer": "name", "schedule": "name", "baseline": "estimator"}
+# Sections that may be a bare name, and the key that this name stands for.
+NAME_KEYS = {
+    **dict.fromkeys(("data", "loss", "optimizer", "schedule"), "name"),
+    "baseline": "estimator",
+}
 
 
 def apply_override(raw: dict[Any, Any], locations: Locations, text: str) -> str | None:

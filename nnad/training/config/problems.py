@@ -73,13 +73,21 @@ def _message(detail: Any, path: Path) -> str:
     kind, got = detail["type"], detail["input"]
     if kind == "missing":
         return f"is missing: {_description(path)}"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):
         return _unknown_key(path)
     if kind in ("two_lengths", "folder_name"):
         return str(detail["msg"]) if kind == "two_lengths" else f"{quote(got)} {detail['msg']}"
     expected = _EXPECTED.get(kind)
+    if kind in ("model_type", "model_attributes_type") and _may_be_a_name(path):
+        expected = "expected a name, or a mapping that holds one"
     text = expected.format(**detail.get("ctx", {})) if expected else detail["msg"]
     return f"{text}, got {quote(got)}{_hint(kind, got)}"
+
+
+def _may_be_a_name(path: Path) -> bool:
+    """Whether a bare name can stand for the section: those with something to choose."""
+    section = section_at(path)
+    return section is not None and bool({"name", "estimator"} & set(section.model_fields))
 
 
 def _hint(kind: str, got: Any) -> str:
@@ -128,7 +136,9 @@ def section_at(path: Path) -> type[BaseModel] | None:
     """
     section: type[BaseModel] | None = Config
     for key in path:
-        field = section.model_fields.get(str(key)) if section else None
+        if isinstance(key, int):
+            continue  # an entry of a list is described with the list
+        field = section.model_fields.get(key) if section else None
         section = _model_in(field.annotation) if field else None
     return section
 

@@ -120,6 +120,11 @@ class Data(Section):
 
     name: str = Field(description="the data source: digits, csv, npz, ...", min_length=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     if TYPE_CHECKING:
 
         def __getattr__(self, key: str) -> Any:
@@ -131,7 +136,6 @@ class EarlyStopping(Section):
 
     monitor: str = Field(
         default="val_loss",
-        pattern=r"^(val|train)_\w+$",
         description="the watched column of metrics.csv, such as val_loss or val_accuracy",
     )
     patience: PositiveInt = Field(
@@ -200,7 +204,7 @@ class Trainer(Section):
         if self.epochs is not None and self.steps is not None:
             raise PydanticCustomError(
                 "two_lengths",
-                "epochs ({epochs}) and steps ({steps}) are both given; keep one of them",
+                "epochs ({epochs}) and steps ({steps}) are both given; remove one or set it to null",
                 {"epochs": self.epochs, "steps": self.steps},
             )
         return self

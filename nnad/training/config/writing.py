@@ -28,10 +28,11 @@ def to_yaml(config: Config) -> str:
 def config_schema() -> dict[str, Any]:
     """Return the JSON schema of configuration files, for editors that complete and check YAML."""
     schema = Config.model_json_schema(mode="validation")
-    component = schema["$defs"]["Component"]
-    schema["$defs"]["Component"] = {"anyOf": [{"type": "string"}, component]}
-    baseline = schema["$defs"]["Baseline"]
-    schema["$defs"]["Baseline"] = {"anyOf": [{"type": "string"}, baseline]}
+    sections = schema["$defs"]
+    for section in (schema, *sections.values()):
+        section["description"] = section["description"].partition("\n")[0]
+    for name in ("Baseline", "Component", "Data"):  # a bare name may stand for these
+        sections[name] = {"anyOf": [{"type": "string"}, sections[name]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
