@@ -11,7 +11,7 @@
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import DataSplits, Features, Meta, Raw, Split
 from nnad.data.loading import fingerprint, load
-from nnad.data.options import Option, Options, check, source, sources
+from nnad.data.options import Option, Options, check, source, source_table
 from nnad.data.predicting import read_rows
 from nnad.data.preprocessing import Preprocessor
 from nnad.data.targets import class_weights
@@ -33,5 +33,5 @@ __all__ = [
     "load",
     "read_rows",
     "source",
-    "sources",
+    "source_table",
 ]

@@ -119,9 +119,10 @@ class BatchIterator:
 
     def rest_of_epoch(self) -> Iterator[Batch]:
         """The batches from the current position to the end of the epoch, moving the position."""
+        last = len(self)
         for batch in self.batches(self.epoch, self.step):
             self.step += 1
-            if self.step == len(self):
+            if self.step == last:
                 self.epoch, self.step = self.epoch + 1, 0
             yield batch
 
@@ -131,8 +132,8 @@ class BatchIterator:
         size = self.batch_size
         for first, x, y, weight in _ahead(chunks) if self.prefetch else chunks:
             for a in range(max(0, start * size - first), len(y), size):
-                b = a + size
-                yield Batch(x[a:b], y[a:b], None if weight is None else weight[a:b])
+                rows = slice(a, a + size)
+                yield Batch(x[rows], y[rows], None if weight is None else weight[rows])
 
     def _chunks(
         self, epoch: int, start: int

@@ -66,9 +66,11 @@ class LazyRows:
     ) -> None:
         self.base = base
         total = len(base.array if isinstance(base, MappedArray) else base)
-        self.index = np.arange(total)[index] if isinstance(index, slice) else index
+        self.index: np.ndarray | None = (
+            np.arange(total)[index] if isinstance(index, slice) else index
+        )
         self.transform = transform
-        self._rows = total if index is None else len(index)
+        self._rows = total if self.index is None else len(self.index)
         sample = self[: min(1, self._rows)]
         self.shape = (self._rows, *sample.shape[1:])
         self.dtype = sample.dtype

@@ -21,7 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from nnad.errors import ConfigError, DataError, did_you_mean
 
-__all__ = ["COMMON", "Option", "Options", "Source", "check", "resolve", "source", "sources"]
+__all__ = ["COMMON", "Option", "Options", "Source", "check", "resolve", "source", "source_table"]
 
 REQUIRED: Any = object()
 
@@ -159,7 +159,7 @@ class Options:
         """All keys and their values."""
         return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
-    def path(self, name: str = "path") -> Path:
+    def locate(self, name: str = "path") -> Path:
         """The file or folder that the key ``name`` points to; raises `DataError` if missing."""
         return resolve(getattr(self, name), self._base_dirs, f"data.{name}")
 
@@ -203,7 +203,7 @@ def source(
     return register
 
 
-def sources() -> dict[str, Source]:
+def source_table() -> dict[str, Source]:
     """The table of all data sources by name."""
     package = importlib.import_module("nnad.data.sources")
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -225,7 +225,7 @@ def check(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, st
     >>> check({"name": "digits", "test_size": "much"})[1]
     [('test_size', "got 'much', expected a number")]
     """
-    table = sources()
+    table = source_table()
     name = config.get("name")
     if name not in table:
         return {}, [("name", _unknown_source(name, table))]

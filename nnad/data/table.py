@@ -21,6 +21,7 @@ from nnad.errors import DataError
 __all__ = ["Column", "Problems", "Table", "read_csv", "sniff_delimiter"]
 
 CHUNK_ROWS = 20_000
+SNIFFED_CHARACTERS = 100_000  # of a line; the csv module refuses cells longer than 131,072
 DELIMITERS = ",;\t|"
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-nan", "#n/a", "<na>"})
 
@@ -134,7 +135,7 @@ def read_csv(
     problems = Problems()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            head = list(islice(file, 50))
+            head = [line[:SNIFFED_CHARACTERS] for line in islice(file, 50)]
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter or sniff_delimiter(head))
             header = _header(path, reader, problems)

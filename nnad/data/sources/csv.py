@@ -46,7 +46,7 @@ def as_list(names: str | list[str] | None) -> list[str]:
 )
 def load_csv(options: Options) -> Raw:
     """A table in a CSV file with a header line."""
-    path = options.path()
+    path = options.locate()
     targets, weights = as_list(options.target), as_list(options.weight_column)
     table = read_csv(
         path,

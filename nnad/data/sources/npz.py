@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from nnad.data.options import Option, Options, source
 from nnad.errors import DataError, did_you_mean
 
 __all__ = ["array_features", "load_npz", "read_arrays"]
+
+BOMB_BYTES = 2**30
+BOMB_RATIO = 100
 
 
 @source(
@@ -23,7 +27,7 @@ __all__ = ["array_features", "load_npz", "read_arrays"]
 )
 def load_npz(options: Options) -> Raw:
     """Arrays x, y and perhaps weight in an NPZ file."""
-    path = options.path()
+    path = options.locate()
     arrays = read_arrays(path)
     wanted = {"x": options.x}
     if options.task != "autoencoder":
@@ -60,12 +64,25 @@ def array_features(x: np.ndarray, label: str) -> Features:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an NPZ archive by name; Python objects in it are refused."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError(f"{path}: a single array; expected an NPZ archive (use name: npy)")
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                _refuse_bombs(archive, path)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).partition("\n")[0]
         if "pickle" in reason.lower():
-            reason = "not an NPZ archive of plain arrays (Python objects are not loaded)"
-        raise DataError(f"{path}: cannot be read: {reason}") from None
+            reason = "it holds Python objects, which are not loaded; save plain arrays"
+        raise DataError(f"{path}: not a readable NPZ archive: {reason}") from None
+
+
+def _refuse_bombs(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse members that unpack to far more than an array of data would."""
+    for member in archive.infolist():
+        unpacked, packed = member.file_size, max(1, member.compress_size)
+        if unpacked > BOMB_BYTES and unpacked / packed > BOMB_RATIO:
+            raise DataError(
+                f"{path}: {member.filename} would unpack from {packed:,} to {unpacked:,} bytes; "
+                "save it uncompressed (numpy.savez) if that is meant"
+            )

@@ -1,0 +1,265 @@
+"""From a data section to parts: rows, scaling, tasks, weights, state, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from nnad.data import Meta, class_weights, fingerprint, load
+from nnad.errors import ConfigError, DataError
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return {"name": "npz", "path": str(path)}
+
+
+def test_digits_equal_a_scikit_learn_script() -> None:
+    """The split and scaling of configs/mlp.yaml, written with scikit-learn."""
+    x, y = load_digits(return_X_y=True)
+    train_x, test_x, train_y, test_y = train_test_split(
+        x, y, test_size=0.25, stratify=y, random_state=3
+    )
+    fit_x, val_x, fit_y, val_y = train_test_split(
+        train_x, train_y, test_size=0.1, stratify=train_y, random_state=3
+    )
+    scaler = StandardScaler().fit(fit_x)
+    config = {"name": "digits", "test_size": 0.25, "validation_size": 0.1, "standardize": True}
+    data = load(config, seed=3, dtype="float64")
+    expected = [(fit_x, fit_y), (val_x, val_y), (test_x, test_y)]
+    for part, (raw_x, labels) in zip(
+        [data.train, data.validation, data.test], expected, strict=True
+    ):
+        np.testing.assert_allclose(part.x, scaler.transform(raw_x), rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(part.y, labels)
+        assert part.y.dtype == np.int64
+    assert load(config, seed=3).train.x.dtype == np.float32
+
+
+def test_a_size_of_zero_leaves_the_part_out() -> None:
+    data = load({"name": "iris", "test_size": 0})
+    assert (len(data.train), data.validation, data.test) == (150, None, None)
+
+
+def test_ordered_parts_keep_their_order(tmp_path) -> None:
+    config = save(tmp_path / "a.npz", x=np.arange(10.0), y=np.linspace(0, 1, 10))
+    data = load({**config, "split": "ordered", "test_size": 2, "validation_size": 0.25})
+    got = [part.x[:, 0].tolist() for part in (data.train, data.validation, data.test)]
+    assert got == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
+
+
+def test_statistics_are_those_of_the_training_part(tmp_path) -> None:
+    x = np.array([[0.0], [2.0], [100.0]])
+    config = save(tmp_path / "a.npz", x=x, y=np.array([0.5, 1.5, 9.0]))
+    data = load(
+        {
+            **config,
+            "split": "ordered",
+            "test_size": 1,
+            "standardize": True,
+            "standardize_target": True,
+        }
+    )
+    np.testing.assert_allclose(data.train.x[:, 0], [-1, 1])
+    np.testing.assert_allclose(data.test.x[:, 0], [99])
+    np.testing.assert_allclose(data.train.y, [-1, 1])
+    np.testing.assert_allclose(data.meta.preprocessor.inverse_target(data.test.y), [9.0], rtol=1e-6)
+
+
+def test_constant_columns_are_not_divided_by_zero(tmp_path) -> None:
+    x = np.column_stack([np.full(8, 0.1), np.arange(8.0)])
+    data = load({**save(tmp_path / "a.npz", x=x, y=np.arange(8) % 2), "standardize": True})
+    np.testing.assert_allclose(data.train.x[:, 0], 0, atol=1e-12)
+
+
+def test_images_are_scaled_per_channel_and_shaped(tmp_path, rng) -> None:
+    x = rng.integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
+    config = save(tmp_path / "a.npz", x=x, y=np.arange(20) % 2)
+    data = load({**config, "standardize": True, "test_size": 0})
+    np.testing.assert_allclose(data.train.x.mean(axis=(0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(data.train.x.std(axis=(0, 1, 2)), 1, rtol=1e-5)
+    flat = load({**config, "input_shape": [48], "test_size": 0})
+    assert flat.meta.input_shape == (48,)
+    with pytest.raises(ConfigError, match=r"\[7\] has 7 numbers, a row has 48"):
+        load({**config, "input_shape": [7]})
+
+
+def test_smooth_clip_squashes_outliers(tmp_path) -> None:
+    config = save(tmp_path / "a.npz", x=np.array([0.0, 3.0, 1e9]), y=np.array([0.5, 1.0, 2.0]))
+    data = load({**config, "smooth_clip": True, "test_size": 0})
+    np.testing.assert_allclose(data.train.x[:, 0], [0, 3 / np.sqrt(2), 3], rtol=1e-6)
+
+
+TASKS = [
+    (np.array(["b", "a", "b", "a"]), "classification", ["a", "b"]),
+    (np.array([True, False, True, False]), "classification", ["False", "True"]),
+    (np.array([3.0, 7.0, 3.0, 7.0]), "classification", ["3", "7"]),
+    (np.array([0.5, 1.0, 2.0, 3.0]), "regression", None),
+    (np.arange(40) * 3, "regression", None),
+    (np.ones((4, 2)) * 0.3, "regression", None),
+]
+
+
+@pytest.mark.parametrize(("y", "task", "names"), TASKS)
+def test_the_target_tells_the_task(y, task, names, tmp_path) -> None:
+    config = save(tmp_path / "a.npz", x=np.zeros(len(y)), y=y)
+    meta = load({**config, "test_size": 0}).meta
+    assert (meta.task, meta.class_names) == (task, names)
+
+
+REFUSED = [
+    (np.repeat(np.arange(30), 2), None, "set data.task: classification or regression"),
+    (np.eye(4), None, "set data.task: multi_label"),
+    (np.array(["a", "b"]), "regression", "holds text"),
+    (np.array([0.5, 1.0]), "classification", "such as 0.5"),
+    (np.array([0, 1, 2]), "multi_label", "must be 0 or 1, got 2"),
+    (np.array([1.0, np.nan, 2.0]), None, "not finite in 1 rows: 1"),
+    (np.array(["a", "a"]), None, "a single class, a"),
+    (np.array([[1, 2], [3, 4]]), "classification", "takes one target, got 2"),
+    (np.array([1j, 2j]), None, "type complex128"),
+]
+
+
+@pytest.mark.parametrize(("y", "task", "message"), REFUSED)
+def test_targets_that_do_not_fit_are_refused(y, task, message, tmp_path) -> None:
+    config = save(tmp_path / "a.npz", x=np.zeros(len(y)), y=y)
+    with pytest.raises(DataError, match=message):
+        load({**config, "task": task, "test_size": 0})
+
+
+def test_multi_label_and_autoencoder(tmp_path, rng) -> None:
+    x = rng.normal(size=(6, 3))
+    config = {**save(tmp_path / "a.npz", x=x, y=np.eye(6)[:, :2]), "test_size": 0}
+    labels = load({**config, "task": "multi_label"})
+    assert (labels.train.y.dtype, labels.meta.class_names) == (np.float32, ["y0", "y1"])
+    copy = load({**config, "task": "autoencoder", "standardize": True})
+    np.testing.assert_array_equal(copy.train.y, copy.train.x)
+    assert copy.meta.n_outputs == 3
+
+
+def test_weights_follow_their_rows(tmp_path) -> None:
+    x = np.arange(12.0)
+    config = save(tmp_path / "a.npz", x=x, y=np.arange(12) % 2, weight=x + 1)
+    data = load({**config, "test_size": 0.25, "validation_size": 0.25})
+    for part in (data.train, data.validation, data.test):
+        np.testing.assert_array_equal(part.weight, part.x[:, 0] + 1)
+
+
+BAD_ARRAYS = [
+    ({"x": np.array([1.0, np.inf]), "y": np.zeros(2)}, "not finite in 1 of 2 rows: 1"),
+    ({"x": np.array(["a", "b"]), "y": np.zeros(2)}, "expected numbers"),
+    ({"x": np.zeros(3), "y": np.zeros(2)}, "3 rows of inputs, but 2 targets"),
+    ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "no rows"),
+    ({"x": np.zeros(2), "y": np.zeros(2), "weight": np.array([1, -1])}, "weights below 0"),
+    ({"x": np.zeros(2), "y": np.zeros(2), "weight": np.zeros(2)}, "all weights are 0"),
+    ({"x": np.zeros(2), "y": np.zeros(2), "weight": np.zeros(3)}, "expected one number for each"),
+    ({"X": np.zeros(2), "y": np.zeros(2)}, "no array 'x'; did you mean 'X'?"),
+    ({"x": np.zeros(2)}, r"no array 'y' \(arrays: x\)"),
+    ({"x": np.array([{}, {}]), "y": np.zeros(2)}, "Python objects, which are not loaded"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "message"), BAD_ARRAYS)
+def test_bad_arrays_are_refused(arrays, message, tmp_path) -> None:
+    with pytest.raises(
+        DataError, match=message.replace("?", r"\?") if "mean" in message else message
+    ):
+        load({**save(tmp_path / "a.npz", **arrays), "test_size": 0})
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"\x80\x04K\x01.", b"text"])
+def test_files_that_are_no_archive_are_refused(content, tmp_path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=str(path)):
+        load({"name": "npz", "path": str(path)})
+
+
+WRONG_KEYS = [
+    ({}, "data.name: missing"),
+    ({"name": "digitz"}, "data.name: unknown data source 'digitz'; did you mean 'digits'?"),
+    ({"name": "iris", "tst_size": 0.2}, "data.tst_size: unknown key; did you mean 'test_size'?"),
+    ({"name": "iris", "test_size": 1.5}, "data.test_size: got 1.5, expected a share below 1"),
+    ({"name": "iris", "test_size": True}, "data.test_size: got True, expected a number"),
+    ({"name": "iris", "test_size": -1}, "data.test_size: got -1, expected at least 0"),
+    ({"name": "iris", "split": "rndom"}, "data.split: got 'rndom', expected random or ordered"),
+    ({"name": "iris", "input_shape": ["a"]}, "expected a list of a whole number"),
+    ({"name": "csv"}, "data.path: missing: the file"),
+]
+
+
+@pytest.mark.parametrize(("config", "line"), WRONG_KEYS)
+def test_wrong_keys_and_values_are_refused(config, line) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(config)
+    assert any(problem.startswith(line) or line in problem for problem in caught.value.problems)
+
+
+def test_all_wrong_keys_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({"name": "iris", "tst_size": 0.2, "split": "no", "stratify": 3})
+    assert len(caught.value.problems) == 3
+
+
+def test_paths_are_looked_up_in_several_folders(tmp_path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    save(tmp_path / "two" / "a.npz", x=np.zeros(4), y=np.arange(4) % 2)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    assert len(load({"name": "npz", "path": "a.npz", "test_size": 0}, base_dirs=folders).train) == 4
+    with pytest.raises(DataError, match=r"one/b\.npz or .*two/b\.npz; did you mean 'a\.npz'"):
+        load({"name": "npz", "path": "b.npz"}, base_dirs=folders)
+
+
+def test_class_weights() -> None:
+    y = np.array([0, 0, 0, 1, 2, 2])
+    names = ["1", "2", "True"]
+    np.testing.assert_allclose(class_weights("balanced", names, y), [2 / 3, 2, 1])
+    np.testing.assert_array_equal(class_weights({2: 5, True: 0.5}, names, y), [1, 5, 0.5])
+    assert class_weights(None, names, y) is None
+    with pytest.raises(DataError) as caught:
+        class_weights({"3": 1, "2": -1}, names, y, "trainer.class_weight")
+    assert caught.value.problems == [
+        "trainer.class_weight.3: the target has no class '3' (classes: 1, 2, True)",
+        "trainer.class_weight.2: got -1, expected a finite number of at least 0",
+    ]
+    with pytest.raises(DataError, match="no classes"):
+        class_weights("balanced", None, np.zeros(3))
+
+
+def test_meta_survives_json(tmp_path) -> None:
+    data = load({"name": "wine", "standardize": True, "input_shape": [13, 1]})
+    plain, arrays = data.meta.to_state()
+    restored = Meta.from_state(json.loads(json.dumps(plain)), arrays)
+    assert restored.to_state()[0] == plain
+    assert (restored.input_shape, restored.n_features) == ((13, 1), 1)
+    for key, value in restored.to_state()[1].items():
+        np.testing.assert_array_equal(value, arrays[key])
+
+
+def test_a_fingerprint_tells_files_apart(tmp_path, monkeypatch) -> None:
+    import hashlib
+
+    from nnad.data import loading
+
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 5000)
+    assert fingerprint(path) == "sha256:" + hashlib.sha256(b"x" * 5000).hexdigest()
+    monkeypatch.setattr(loading, "WHOLE_FILE", 1000)
+    monkeypatch.setattr(loading, "PIECE", 100)
+    pieces = fingerprint(path)
+    path.write_bytes(b"x" * 4999 + b"y")
+    assert pieces.startswith("sha256-pieces:") and fingerprint(path) != pieces
+
+
+def test_an_archive_that_unpacks_to_far_too_much_is_refused(tmp_path, monkeypatch) -> None:
+    from nnad.data.sources import npz
+
+    monkeypatch.setattr(npz, "BOMB_BYTES", 10**5)
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, x=np.zeros(10**6), y=np.zeros(10**6))
+    with pytest.raises(DataError, match=r"x\.npy would unpack from .* to 8,000,128 bytes"):
+        load({"name": "npz", "path": str(path)})
