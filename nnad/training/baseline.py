@@ -1,0 +1,131 @@
+"""A scikit-learn estimator on the same rows, prepared in the same way, to compare with."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from nnad.errors import ConfigError, did_you_mean
+
+__all__ = ["fit_baseline", "make_estimator", "outputs_of"]
+
+TINY = 1e-15  # probabilities are at least this before their logarithm is taken
+
+
+def make_estimator(name: str, params: Mapping[str, Any], seed: int, where: str = "baseline") -> Any:
+    """The scikit-learn estimator of the given class name, not fitted.
+
+    Args:
+        name: class name, such as ``MLPClassifier``.
+        params: its constructor arguments; ``random_state`` is `seed` unless given.
+        seed: start of its randomness.
+        where: begins the messages.
+
+    Raises:
+        ConfigError: there is no such estimator or argument.
+    """
+    cls = _find(name, where)
+    known = inspect.signature(cls).parameters
+    unknown = [key for key in params if key not in known]
+    if unknown:
+        raise ConfigError(
+            f"{where}.params.{key}: {name} has no such argument{did_you_mean(key, known)} "
+            f"(known: {', '.join(known)})"
+            for key in unknown
+        )
+    defaults = {"random_state": seed} if "random_state" in known else {}
+    return cls(**(defaults | {key: _as_python(value) for key, value in params.items()}))
+
+
+def fit_baseline(estimator: Any, train: Any, where: str = "baseline") -> float:
+    """Fit `estimator` on the training part; returns the seconds its ``fit`` took.
+
+    Raises:
+        ConfigError: it refuses its arguments or the data.
+    """
+    weighted = train.weight is not None and _takes_weights(estimator)
+    extra = {"sample_weight": train.weight} if weighted else {}
+    x, y = _rows(train.x), np.asarray(train.y)
+    start = perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as: not converged after max_iter
+            estimator.fit(x, y, **extra)
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{where}: {type(estimator).__name__} fails: {reason}") from error
+    return perf_counter() - start
+
+
+def outputs_of(estimator: Any, x: Any, n_outputs: int) -> tuple[np.ndarray, bool]:
+    """What the estimator answers, in the form of a network's outputs.
+
+    Returns:
+        (outputs, soft): log-probabilities, (n,) log-odds where the network has one output, or the
+        predictions themselves; `soft` is false where classes are all that the estimator gives, so
+        that a loss of them means nothing.
+    """
+    rows = _rows(x)
+    if not hasattr(estimator, "classes_"):
+        return np.asarray(estimator.predict(rows)), True
+    soft = hasattr(estimator, "predict_proba")
+    if soft:
+        p = np.asarray(estimator.predict_proba(rows))
+    else:
+        p = (estimator.predict(rows)[:, None] == estimator.classes_).astype(float)
+    log_p = np.log(np.clip(p, TINY, None))
+    if n_outputs == 1:
+        return log_p[:, 1] - log_p[:, 0], soft
+    every = np.full((len(rows), n_outputs), np.log(TINY))
+    every[:, estimator.classes_] = log_p
+    return every, soft
+
+
+def _rows(x: Any) -> np.ndarray:
+    rows = np.asarray(x)
+    return rows.reshape(len(rows), -1)
+
+
+def _takes_weights(estimator: Any) -> bool:
+    return "sample_weight" in inspect.signature(estimator.fit).parameters
+
+
+def _as_python(value: Any) -> Any:
+    """Lists from YAML as tuples: what scikit-learn's arguments of several numbers expect."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _find(name: str, where: str) -> Any:
+    modules = _exports()
+    if name not in modules or not name.isidentifier():
+        raise ConfigError(
+            f"{where}.estimator: scikit-learn has no {name!r}{did_you_mean(name, modules)}; "
+            "expected a class name such as MLPClassifier or HistGradientBoostingRegressor"
+        )
+    import importlib
+
+    cls = getattr(importlib.import_module(modules[name]), name)
+    if not (inspect.isclass(cls) and hasattr(cls, "fit") and hasattr(cls, "predict")):
+        raise ConfigError(f"{where}.estimator: {name} is no estimator with fit and predict")
+    return cls
+
+
+@cache
+def _exports() -> dict[str, str]:
+    """Public names of scikit-learn by module, read from its files: imports take long."""
+    import sklearn
+
+    found: dict[str, str] = {}
+    for init in sorted(Path(sklearn.__file__).parent.glob("*/__init__.py")):
+        exported = init.read_text(encoding="utf-8").partition("__all__")[2]
+        for name in re.findall(r'"([A-Z]\w+)"', exported):
+            found.setdefault(name, f"sklearn.{init.parent.name}")
+    return found

@@ -1,0 +1,376 @@
+"""From a configuration file to a finished run, and on from wherever one was left."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnad import data as nnad_data
+from nnad import random
+from nnad.data.dataset import DataSplits, Meta
+from nnad.errors import CheckpointError, ConfigError, DivergedError, NnadError, UserError
+from nnad.training import checkpoint
+from nnad.training.baseline import fit_baseline, make_estimator, outputs_of
+from nnad.training.build import Job, build
+from nnad.training.callbacks import Callback, Interrupted, Interruption, Progress
+from nnad.training.config import Config, load_config, to_yaml
+from nnad.training.early_stopping import BestEpoch
+from nnad.training.recorder import Recorder
+from nnad.training.report import check_report, closing_table
+from nnad.training.run_folder import RunFolder
+from nnad.training.state import capture, restore
+from nnad.training.trainer import Trainer, predict
+
+__all__ = ["check", "load_data", "make_trainer", "resolved_text", "resume", "start"]
+
+BATCHING = ("shuffle", "drop_last", "prefetch")  # keys of `data` that BatchIterator takes
+
+
+def start(path: str, overrides: Sequence[str], overwrite: bool, interruption: Interruption) -> str:
+    """Train as a configuration file says, in a new run folder; returns the closing table.
+
+    Args:
+        path: the file, or a bare name.
+        overrides: ``key=value`` each.
+        overwrite: replace the run that is in the folder.
+        interruption: watches for signals.
+
+    Raises:
+        UserError: the configuration or the data are wrong, or there is a run already.
+        DivergedError: training diverged.
+        Interrupted: a signal came; a checkpoint was written.
+    """
+    config = with_found_paths(load_config(path, overrides))
+    with RunFolder(Path(config.output.dir) / config.output.name) as folder:
+        folder.reserve(to_yaml(config), overwrite)
+        return train(config, folder, None, interruption)
+
+
+def resume(path: str, overrides: Sequence[str], interruption: Interruption) -> str:
+    """Continue a run as if it had never stopped; one that is finished stays as it is.
+
+    Args:
+        path: the run's folder.
+        overrides: a new ``trainer.epochs`` or ``trainer.steps``, not smaller than the old one.
+        interruption: watches for signals.
+
+    Raises:
+        UserError: there is no such run, its checkpoints are damaged, or its data have changed;
+            otherwise as :func:`start`.
+    """
+    folder = RunFolder(path)
+    folder.require()
+    with folder:
+        folder.lock()
+        before = load_config(folder.config)
+        config = load_config(folder.config, overrides)
+        require_lengthening(before, config, overrides)
+        if not folder.has_checkpoint:
+            return train(config, folder, None, interruption)
+        state = checkpoint.load_newest(folder.last)
+        length = {"epochs": config.trainer.epochs, "steps": config.trainer.steps}
+        if state["finished"] == length and folder.summary.exists():
+            return f"{folder.path} is finished after {state['counters']['epoch']} epochs"
+        if overrides:
+            folder.write_config(to_yaml(config))
+        return train(config, folder, state, interruption)
+
+
+def resolved_text(path: str, overrides: Sequence[str]) -> str:
+    """The configuration as YAML, with overrides applied and every default filled in."""
+    return to_yaml(load_config(path, overrides))
+
+
+def check(path: str, overrides: Sequence[str]) -> str:
+    """Load the data, build everything, run one batch; returns shapes and parameter counts."""
+    config = load_config(path, overrides)
+    data = load_data(config)
+    make_baseline(config)
+    return check_report(build(config, data), data, config.data.batch_size)
+
+
+def train(
+    config: Config,
+    folder: RunFolder,
+    state: Mapping[str, Any] | None,
+    interruption: Interruption,
+) -> str:
+    """Run a job from its beginning, or from the `state` of a checkpoint, to its summary."""
+    with ExitStack() as stack:
+        limit_threads(config, stack)
+        random.seed(config.seed)
+        data = load_data(config)
+        job = build(config, data)
+        estimator = make_baseline(config)
+        recorder = Recorder(
+            folder,
+            config.trainer.checkpoint_every_seconds,
+            config.trainer.checkpoint_every_steps,
+            folder.read_seconds() if state else 0.0,
+        )
+        trainer = make_trainer(config, job, data, [recorder, *progress(config), interruption])
+        if state is None:
+            folder.begin(to_yaml(config), preprocessing_state(data.meta), initial_state(trainer))
+            folder.write_json(folder.environment, environment())
+        else:
+            take_up(folder, trainer, data, state)
+        fit(trainer, data, recorder)
+        return conclude(folder, config, trainer, data, estimator, recorder.seconds)
+
+
+def fit(trainer: Trainer, data: DataSplits, recorder: Recorder) -> None:
+    """Train; whatever ends it early is told with the checkpoint that it leaves."""
+    last = recorder.folder.last
+    try:
+        trainer.fit(data.train, data.validation)
+    except Interrupted as signal:
+        if not trainer.finished:
+            recorder.save(trainer)
+        signal.args = (
+            f"interrupted by {signal.signal_name} after step {trainer.step} (epoch "
+            f"{trainer.epoch + 1}); continue with --resume {recorder.folder.path}",
+        )
+        raise
+    except DivergedError as error:
+        raise DivergedError(f"{error}; the last good checkpoint is {last}") from error
+
+
+def conclude(
+    folder: RunFolder,
+    config: Config,
+    trainer: Trainer,
+    data: DataSplits,
+    estimator: Any,
+    fit_seconds: float,
+) -> str:
+    """Score the best weights and the baseline on the test part and write the summary."""
+    summary: dict[str, Any] = {
+        "test": trainer.evaluate(data.test) if data.test is not None else {},
+        "fit_seconds": fit_seconds,
+        "parameters": trainer.model.parameter_count(),
+        "epochs": trainer.epoch,
+        "steps": trainer.step,
+        "best_epoch": trainer.best.weights_epoch,
+    }
+    if data.validation is not None:
+        row = trainer.best.weights_epoch - 1
+        summary["validation"] = {
+            name.removeprefix("val_"): column[row]
+            for name, column in trainer.history.items()
+            if name.startswith("val_")
+        }
+    if estimator is not None:
+        summary["baseline"] = run_baseline(estimator, config, trainer, data)
+    folder.write_json(folder.summary, without_nan(summary))
+    return closing_table(str(folder.path), summary)
+
+
+def run_baseline(
+    estimator: Any, config: Config, trainer: Trainer, data: DataSplits
+) -> dict[str, Any]:
+    """Fit the baseline on the training part and score it on the test part."""
+    seconds = fit_baseline(estimator, data.train, config.where("baseline"))
+    scores = {}
+    if data.test is not None:
+        columns = predict(trainer.model, data.test.x[:1]).shape[-1]
+        outputs, soft = outputs_of(estimator, data.test.x, columns)
+        scores = trainer.score(outputs, data.test)
+        if not soft:
+            del scores["loss"]
+    name = type(estimator).__name__
+    return {"estimator": name, "test": scores, "fit_seconds": seconds}
+
+
+# Parts of a run -----------------------------------------------------------------------------------
+
+
+def load_data(config: Config) -> DataSplits:
+    """The parts of the data that the configuration describes."""
+    return nnad_data.load(
+        config.data.model_dump(),
+        seed=config.seed,
+        base_dirs=(".", config.folder) if config.folder else (".",),
+        dtype=config.trainer.dtype,
+    )
+
+
+def make_trainer(
+    config: Config, job: Job, data: DataSplits, callbacks: Sequence[Callback] = ()
+) -> Trainer:
+    """The trainer of a job."""
+    settings = config.trainer
+    options = config.data.options
+    return Trainer(
+        job.model,
+        job.loss,
+        job.optimizer,
+        schedule=job.schedule,
+        epochs=settings.epochs or 0,
+        steps=settings.steps,
+        batch_size=config.data.batch_size,
+        accumulate=settings.accumulate,
+        clip_norm=settings.clip_norm,
+        clip_value=settings.clip_value,
+        class_weight=job.class_weight,
+        metrics=in_target_units(job.metrics, data.meta),
+        best=best_epoch(config, job, data),
+        batching={key: options[key] for key in BATCHING if key in options},
+        seed=config.seed,
+        callbacks=callbacks,
+    )
+
+
+def best_epoch(config: Config, job: Job, data: DataSplits) -> BestEpoch:
+    """How the best epoch is found: by early stopping's monitor, else by the validation loss."""
+    stopping = config.trainer.early_stopping
+    if stopping is None:
+        return BestEpoch(None if data.validation is None else "val_loss")
+    metric = job.metrics.get(stopping.monitor.partition("_")[2])
+    maximize = metric is not None and is_score(metric)
+    if stopping.mode != "auto":
+        maximize = stopping.mode == "max"
+    return BestEpoch(
+        stopping.monitor, maximize, stopping.patience, stopping.min_delta, stopping.restore_best
+    )
+
+
+def in_target_units(
+    metrics: Mapping[str, Callable[..., float]], meta: Meta
+) -> dict[str, Callable[..., float]]:
+    """Metrics that compare in the target's own units where the model is trained on scaled ones."""
+    inverse = meta.preprocessor.inverse_target
+    if meta.preprocessor.target_scale is None:
+        return dict(metrics)
+
+    def unscaled(metric: Callable[..., float]) -> Callable[..., float]:
+        def compare(prediction: Any, target: Any, **keywords: Any) -> float:
+            return metric(inverse(prediction), inverse(target), **keywords)
+
+        return compare
+
+    return {name: unscaled(metric) for name, metric in metrics.items()}
+
+
+def make_baseline(config: Config) -> Any:
+    """The baseline's estimator, not fitted; None without a baseline."""
+    if config.baseline is None:
+        return None
+    return make_estimator(
+        config.baseline.estimator, config.baseline.params, config.seed, config.where("baseline")
+    )
+
+
+def progress(config: Config) -> list[Callback]:
+    """The progress bar, if one is wanted."""
+    wanted = config.trainer.progress
+    return [] if wanted is False else [Progress(always=wanted is True)]
+
+
+def limit_threads(config: Config, stack: ExitStack) -> None:
+    """Hold the matrix products to the configured number of threads while `stack` is open."""
+    if config.trainer.threads != "auto":
+        from threadpoolctl import threadpool_limits
+
+        stack.enter_context(threadpool_limits(config.trainer.threads))
+
+
+# Checkpoints --------------------------------------------------------------------------------------
+
+
+def initial_state(trainer: Trainer) -> dict[str, Any]:
+    """The state before the first step."""
+    return capture(trainer) | {"finished": None}
+
+
+def preprocessing_state(meta: Meta) -> dict[str, Any]:
+    """What is known about the data, as a tree for a checkpoint."""
+    plain, arrays = meta.to_state()
+    return {"plain": plain, "arrays": arrays}
+
+
+def take_up(
+    folder: RunFolder, trainer: Trainer, data: DataSplits, state: Mapping[str, Any]
+) -> None:
+    """Put a trainer where a checkpoint was taken, after making sure that both belong together."""
+    saved = Meta.from_state(**checkpoint.load(folder.preprocessing)).fingerprint
+    changed = [name for name, digest in data.meta.fingerprint.items() if saved.get(name) != digest]
+    if changed:
+        raise UserError(
+            f"{name}: has changed since {folder.path} began; resume with the data it began with, "
+            "or start a new run"
+            for name in changed
+        )
+    try:
+        restore(trainer, state)
+    except (ValueError, KeyError, TypeError, NnadError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{folder.last}: the checkpoint does not fit {folder.config}: {reason}"
+        ) from error
+    folder.summary.unlink(missing_ok=True)
+    folder.write_rows(trainer.history)
+
+
+def require_lengthening(before: Config, after: Config, overrides: Sequence[str]) -> None:
+    """Raise unless the overrides do nothing but make a run longer."""
+    allowed = ("trainer.epochs", "trainer.steps")
+    problems = [
+        f"override {text}: --resume continues a run as it is; only {' and '.join(allowed)} may "
+        "be raised"
+        for text in overrides
+        if text.partition("=")[0].strip() not in allowed
+    ]
+    for key in ("epochs", "steps"):
+        old, new = getattr(before.trainer, key), getattr(after.trainer, key)
+        if (old is None) != (new is None) or (old is not None and new < old):
+            problems.append(f"override trainer.{key}={new}: must be more than the run's {old}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def with_found_paths(config: Config) -> Config:
+    """`config` with a data path that was found beside its file made absolute.
+
+    The copy in the run folder lies elsewhere and must still find it.
+    """
+    path = config.data.options.get("path")
+    if not isinstance(path, str) or Path(path).exists():
+        return config
+    found = Path(config.folder) / path
+    if not found.exists():
+        return config
+    data = config.data.model_copy(update={"path": str(found.resolve())})
+    return config.model_copy(update={"data": data})
+
+
+# Small things -------------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, Any]:
+    """What a run's numbers may depend on beside its configuration."""
+    import nnad
+
+    return {
+        "nnad": nnad.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": np.show_config(mode="dicts")["Build Dependencies"]["blas"].get("name"),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": {k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")},
+    }
+
+
+def without_nan(tree: Any) -> Any:
+    """`tree` with None for numbers that JSON does not know."""
+    if isinstance(tree, Mapping):
+        return {key: without_nan(value) for key, value in tree.items()}
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

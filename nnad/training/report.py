@@ -1,0 +1,94 @@
+"""What training tells at its end, and what ``--check`` tells before it: tables of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnad.training.trainer import evaluating
+
+if TYPE_CHECKING:
+    from nnad.data.dataset import DataSplits, Split
+    from nnad.training.build import Job
+
+__all__ = ["check_report", "closing_table", "score_table", "table"]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells with aligned columns: the first to the left, the others to the right.
+
+    >>> print(table([["", "nnad"], ["test loss", "0.1"]]))
+               nnad
+    test loss   0.1
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def score_table(scores: Mapping[str, float]) -> str:
+    """Names and values of scores, one a line."""
+    return table([[name, number(value)] for name, value in scores.items()])
+
+
+def closing_table(run: str, summary: Mapping[str, Any]) -> str:
+    """The results of a run and of its baseline, side by side, with times.
+
+    Args:
+        run: where the run is.
+        summary: as in ``summary.json``.
+    """
+    baseline = summary.get("baseline")
+    head = (
+        f"{run}: {summary['parameters']:,} parameters, {summary['epochs']} epochs, "
+        f"weights of epoch {summary['best_epoch']}"
+    )
+    columns = [("nnad", summary)] + ([(baseline["estimator"], baseline)] if baseline else [])
+    rows = [["", *(name for name, _ in columns)]]
+    rows += [
+        [f"test {name}", *(number(c["test"].get(name)) for _, c in columns)]
+        for name in summary["test"]
+    ]
+    rows.append(["fit seconds", *(f"{c['fit_seconds']:.2f}" for _, c in columns)])
+    return f"{head}\n{table(rows)}"
+
+
+def check_report(job: Job, data: DataSplits, batch_size: int) -> str:
+    """The parts of the data, each layer's output shape and parameters, and one batch's loss."""
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    lines = [
+        f"data: {name} {len(part):,} rows of shape {tuple(part.x.shape[1:])}"
+        for name, part in parts.items()
+        if part is not None
+    ]
+    shapes, loss = _one_batch(job, data.train, batch_size)
+    rows = [["layer", "output", "parameters"]]
+    for name, module in job.model.named_children():
+        layer = f"{name}.{type(module).__name__}"
+        rows.append([layer, str(shapes.get(name, "")), f"{module.parameter_count():,}"])
+    rows.append(["all", "", f"{job.model.parameter_count():,}"])
+    return "\n".join([*lines, table(rows), f"loss of the first batch: {number(loss)}"])
+
+
+def _one_batch(job: Job, split: Split, batch_size: int) -> tuple[dict[str, tuple[int, ...]], float]:
+    """Run the first rows through the layers, noting the shape that each returns."""
+    shapes = {}
+    x: Any = split.x[:batch_size]
+    with evaluating(job.model):
+        for name, module in job.model.named_children():
+            x = module(x)
+            shapes[name] = tuple(x.shape)
+        loss = job.loss(x, split.y[:batch_size])
+    return shapes, float(np.asarray(loss.data))
+
+
+def number(value: float | None) -> str:
+    """A score with the digits that matter; a dash where there is none."""
+    return "-" if value is None else f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"

@@ -1,0 +1,59 @@
+"""What a checkpoint holds: everything that decides the next number a run computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnad.random import default_generator
+
+if TYPE_CHECKING:
+    from nnad.training.trainer import Trainer
+
+__all__ = ["capture", "generators", "restore"]
+
+COUNTERS = ("epoch", "step", "steps_in_epoch", "loss_sum", "weight_sum", "stopped_early")
+
+
+def capture(trainer: Trainer) -> dict[str, Any]:
+    """The state of a run as a tree of arrays, numbers and strings.
+
+    Its arrays are those of the run itself, not copies: write them before the next step.
+    """
+    return {
+        "counters": {name: getattr(trainer, name) for name in COUNTERS},
+        "generators": [generator.bit_generator.state for generator in generators(trainer.model)],
+        "schedule": trainer.schedule.state_dict(),
+        "history": {name: np.array(column) for name, column in trainer.history.items()},
+        "best": trainer.best.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "model": trainer.model.state_dict(),
+    }
+
+
+def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Put a run into the state that :func:`capture` described.
+
+    Raises:
+        ValueError: the state belongs to another model or optimizer.
+    """
+    trainer.model.load_state_dict(state["model"])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.schedule.load_state_dict(state["schedule"])
+    trainer.best.load_state_dict(state["best"])
+    trainer.history = {name: column.tolist() for name, column in state["history"].items()}
+    for generator, saved in zip(generators(trainer.model), state["generators"], strict=True):
+        generator.bit_generator.state = saved
+    for name in COUNTERS:
+        setattr(trainer, name, state["counters"][name])
+
+
+def generators(model: Any) -> Iterator[np.random.Generator]:
+    """The generators that training draws from, nnad's own first, each once, in a fixed order."""
+    seen: set[int] = set()
+    for generator in (default_generator(), *(found for _, found in model.named_generators())):
+        if id(generator) not in seen:
+            seen.add(id(generator))
+            yield generator

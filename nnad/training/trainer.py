@@ -1,0 +1,368 @@
+"""The trainer: a ladder of small methods, ``fit`` -> ``run_epoch`` -> ``run_step``.
+
+Each rung can be overridden on its own. What happens around training (bars, files, signals) lives in
+callbacks; what happens in it is here.
+
+Every mean is a weighted mean: the sum of weighted losses over the sum of weights, across short last
+batches, accumulated batches, class weights and sample weights.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff import no_grad
+from nnad.autodiff.tensor import value_of
+from nnad.data.batches import Batch, BatchIterator
+from nnad.data.dataset import Split
+from nnad.errors import DivergedError
+from nnad.optimizers import clip_grad_norm, clip_grad_value, grad_norm
+from nnad.schedules import Constant, Schedule
+from nnad.training.callbacks import Callback
+from nnad.training.diagnosis import is_finite, why_gradient_not_finite, why_loss_not_finite
+from nnad.training.early_stopping import BestEpoch
+
+__all__ = ["Trainer", "evaluating", "predict"]
+
+PREDICTION_ROWS = 512  # at least: larger batches than in training make better use of the machine
+
+
+def weight_of(batch: Batch) -> float:
+    """The sum of the weights of a batch's rows: what its mean loss counts for."""
+    return len(batch.y) if batch.weight is None else float(batch.weight.sum(dtype=np.float64))
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Within the block the model is in evaluation mode and nothing is recorded."""
+    training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def predict(model: Any, x: Any, batch_size: int = 0) -> np.ndarray:
+    """The outputs of `model` for the rows of `x`, in evaluation mode.
+
+    Args:
+        model: maps a batch of inputs to outputs.
+        x: (rows, ...) inputs.
+        batch_size: rows at once, if that is more than `PREDICTION_ROWS`.
+    """
+    rows = max(batch_size, PREDICTION_ROWS)
+    with evaluating(model):
+        return np.concatenate([model(x[i : i + rows]).data for i in range(0, len(x), rows)])
+
+
+class Trainer:
+    """Fits a model to data.
+
+    Args:
+        model: maps a batch of inputs to predictions.
+        loss: ``loss(prediction, target, sample_weight=None)``, a weighted mean over the rows.
+        optimizer: updates the model's parameters.
+        schedule: factor on the optimizer's rate by step; one with an ``update`` method is also told
+            the monitored value after every epoch.
+        epochs: passes over the training part.
+        steps: optimizer steps, in place of `epochs`.
+        batch_size: rows of a batch.
+        accumulate: batches whose gradients make up one step.
+        clip_norm: largest norm of the gradient.
+        clip_value: largest entry of the gradient.
+        class_weight: weight of each class in the loss, by class index.
+        metrics: functions ``metric(prediction, target, sample_weight=None)`` by name, for the
+            validation part.
+        best: how the epoch whose weights are kept is found, and when to stop for lack of a better
+            one; by default the last epoch is kept.
+        batching: more arguments for `nnad.data.BatchIterator`: ``shuffle``, ``drop_last``, ...
+        seed: start of the order of the rows.
+        callbacks: see `nnad.training.callbacks`; their hooks are called in this order.
+
+    Attributes:
+        epoch: epochs done.
+        step: steps done in all.
+        steps_in_epoch: steps done in the current epoch.
+        step_loss: loss of the last step.
+        history: columns of numbers by name, an entry an epoch.
+        stopped_early: whether patience ended the run.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Callable[..., Any],
+        optimizer: Any,
+        *,
+        schedule: Schedule | None = None,
+        epochs: int = 30,
+        steps: int | None = None,
+        batch_size: int = 64,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        class_weight: np.ndarray | None = None,
+        metrics: Mapping[str, Callable[..., float]] | None = None,
+        best: BestEpoch | None = None,
+        batching: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.schedule = schedule or Constant()
+        self.epochs = epochs
+        self.steps = steps
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.class_weight = class_weight
+        self.metrics = dict(metrics or {})
+        self.best = best or BestEpoch(None)
+        self.batching = dict(batching or {})
+        self.seed = seed
+        self.callbacks = list(callbacks)
+
+        self.epoch = 0
+        self.step = 0
+        self.steps_in_epoch = 0
+        self.loss_sum = 0.0  # over the epoch so far, each loss times its batch's weight
+        self.weight_sum = 0.0
+        self.step_loss = math.nan
+        self.history: dict[str, list[float]] = {}
+        self.stopped_early = False
+
+    # The ladder -----------------------------------------------------------------------------------
+
+    def fit(self, train: Split, validation: Split | None = None) -> dict[str, list[float]]:
+        """Train until the last epoch, or until patience ends, and take the best epoch's weights.
+
+        Args:
+            train: the training part, with arrays ``x``, ``y`` and ``weight`` (or None).
+            validation: the validation part, or None.
+
+        Returns:
+            The history: columns of numbers by name, an entry an epoch.
+
+        Raises:
+            DivergedError: the loss or the gradient is not finite.
+        """
+        self.prepare(train, validation)
+        try:
+            self.notify("on_fit_begin")
+            with np.errstate(all="ignore"):  # losses and gradients are checked at every step
+                while not self.finished:
+                    self.run_epoch()
+            self.notify("on_fit_end")
+        finally:
+            for callback in self.callbacks:
+                callback.close()
+        if self.best.weights:
+            self.model.load_state_dict(self.best.weights)
+        return self.history
+
+    def run_epoch(self) -> None:
+        """The rest of the current epoch, its validation and its row of the history."""
+        self.notify("on_epoch_begin")
+        self.model.train()
+        with closing(self.remaining_batches()) as batches:
+            while self.steps_in_epoch < self.steps_per_epoch and not self.out_of_steps:
+                self.run_step(islice(batches, self.accumulate))
+                for hook in self.step_hooks:
+                    hook(self)
+        self.end_epoch()
+
+    def run_step(self, batches: Iterable[Batch]) -> None:
+        """One update from the gradients of one batch, or of several accumulated ones."""
+        self.optimizer.lr = self.optimizer.defaults["lr"] * self.schedule(self.step)
+        self.optimizer.zero_grad()
+        loss_sum, weight = self.accumulate_gradients(batches)
+        if self.step == 0:
+            self.warn_of_lost_parameters()
+        if weight:
+            if not math.isfinite(self.clip_gradients()):
+                self.report_gradient()
+            self.optimizer.step()
+            self.step_loss = loss_sum / weight
+            self.loss_sum += loss_sum
+            self.weight_sum += weight
+        self.step += 1
+        self.steps_in_epoch += 1
+
+    def end_epoch(self) -> None:
+        """Validate, write the row of the history, and decide whether to go on."""
+        row = self.summarize_epoch()
+        for name, value in row.items():
+            self.history.setdefault(name, []).append(value)
+        self.epoch += 1
+        self.steps_in_epoch, self.loss_sum, self.weight_sum = 0, 0.0, 0.0
+        self.best.update(self.epoch, row, self.model.state_dict)
+        self.stopped_early = self.best.exhausted(self.epoch)
+        if hasattr(self.schedule, "update"):
+            self.schedule.update(row[self.best.monitor or "train_loss"])
+        self.notify("on_epoch_end", row)
+
+    # What a step is made of -----------------------------------------------------------------------
+
+    def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
+        """Leave the gradient of the weighted mean loss over all `batches` in the parameters.
+
+        Returns:
+            (sum of the weighted losses, sum of the weights).
+        """
+        loss_sum = weight_sum = 0.0
+        for batch in batches:
+            weight = weight_of(batch)
+            if not weight:
+                continue
+            loss = self.batch_loss(batch)
+            value = float(loss.data)
+            if not math.isfinite(value):
+                self.report_loss(loss, batch)
+            loss.backward(None if self.accumulate == 1 else np.asarray(weight, loss.dtype))
+            loss_sum += value * weight
+            weight_sum += weight
+        if self.accumulate > 1 and weight_sum:
+            for p in self.parameters:
+                if p.grad is not None:
+                    p.grad /= weight_sum
+        return loss_sum, weight_sum
+
+    def batch_loss(self, batch: Batch) -> Any:
+        """The weighted mean loss of a batch."""
+        return self.loss(self.model(batch.x), batch.y, sample_weight=batch.weight)
+
+    def clip_gradients(self) -> float:
+        """Clip the gradient, by value and then by norm; returns the norm of what there was."""
+        norm = clip_grad_value(self.parameters, self.clip_value) if self.clip_value else None
+        if self.clip_norm:
+            return clip_grad_norm(self.parameters, self.clip_norm)
+        return grad_norm(self.parameters) if norm is None else norm
+
+    # Evaluation -----------------------------------------------------------------------------------
+
+    def evaluate(self, split: Split) -> dict[str, float]:
+        """The loss (a weighted mean over all rows) and the metrics of the model on `split`."""
+        return self.score(predict(self.model, split.x, self.batch_size), split)
+
+    def score(self, outputs: np.ndarray, split: Split) -> dict[str, float]:
+        """The loss and the metrics of given outputs for the rows of `split`."""
+        target = np.asarray(split.y)
+        weight = self.with_class_weight(split).weight
+        scores = {"loss": float(value_of(self.loss(outputs, target, sample_weight=weight)))}
+        for name, metric in self.metrics.items():
+            scores[name] = float(metric(outputs, target, sample_weight=split.weight))
+        return scores
+
+    # Around the ladder ----------------------------------------------------------------------------
+
+    def prepare(self, train: Split, validation: Split | None) -> None:
+        """Set up what lasts through all epochs."""
+        self.validation = validation
+        self.iterator = BatchIterator(
+            self.with_class_weight(train), self.batch_size, seed=self.seed, **self.batching
+        )
+        self.steps_per_epoch = -(-len(self.iterator) // self.accumulate)
+        if self.steps is not None:
+            self.epochs = -(-self.steps // self.steps_per_epoch)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.step_hooks = [
+            callback.on_step_end
+            for callback in self.callbacks
+            if type(callback).on_step_end is not Callback.on_step_end
+        ]
+
+    def with_class_weight(self, split: Split) -> Split:
+        """`split` with the weights of its rows multiplied by those of their classes."""
+        if self.class_weight is None:
+            return split
+        weight = self.class_weight[split.y].astype(np.float32)
+        return replace(split, weight=weight if split.weight is None else weight * split.weight)
+
+    def notify(self, hook: str, *args: Any) -> None:
+        """Call a hook of every callback."""
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, *args)
+
+    def remaining_batches(self) -> Any:
+        """The batches of the current epoch from the next step on: a generator."""
+        return self.iterator.batches(self.epoch, self.steps_in_epoch * self.accumulate)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run if patience does not end it."""
+        return self.steps or self.epochs * self.steps_per_epoch
+
+    @property
+    def out_of_steps(self) -> bool:
+        """Whether the run is limited in steps and has done them."""
+        return self.steps is not None and self.step >= self.steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.epoch >= self.epochs or self.stopped_early
+
+    def summarize_epoch(self) -> dict[str, float]:
+        """The row of the history for the epoch that ends."""
+        row: dict[str, float] = {
+            "epoch": self.epoch + 1,
+            "step": self.step,
+            "learning_rate": self.optimizer.lr,
+            "train_loss": self.loss_sum / self.weight_sum if self.weight_sum else math.nan,
+        }
+        if self.validation is not None:
+            scores = self.evaluate(self.validation)
+            row |= {f"val_{name}": value for name, value in scores.items()}
+        return row
+
+    # When something is wrong ----------------------------------------------------------------------
+
+    def warn_of_lost_parameters(self) -> None:
+        """Name the parameters that the loss does not reach."""
+        lost = [n for n, p in self.model.named_parameters() if p.requires_grad and p.grad is None]
+        if lost:
+            warnings.warn(
+                f"the loss does not depend on {', '.join(lost)}: no gradient reaches "
+                f"{'them' if len(lost) > 1 else 'it'} and training will leave "
+                f"{'them' if len(lost) > 1 else 'it'} unchanged",
+                stacklevel=2,
+            )
+
+    def report_loss(self, loss: Any, batch: Batch) -> None:
+        """Raise a DivergedError that says why the loss of `batch` is not finite."""
+        where = why_loss_not_finite(loss, self.model, partial(self.batch_loss, batch))
+        raise self.diverged(f"the loss is {float(loss.data)}", where)
+
+    def report_gradient(self) -> None:
+        """Raise a DivergedError if the gradient is not finite (its norm alone may overflow)."""
+        if all(is_finite(p.grad) for p in self.parameters):
+            return
+        where = None
+        with closing(self.remaining_batches()) as batches:
+            for batch in islice(batches, self.accumulate):
+                again = partial(self.batch_loss, batch)
+                where = where or why_gradient_not_finite(again(), self.model, again)
+        raise self.diverged(
+            "the gradient is not finite", where or "sum of the accumulated gradients"
+        )
+
+    def diverged(self, what: str, where: str) -> DivergedError:
+        """The error that ends a diverging run."""
+        return DivergedError(
+            f"training diverged at step {self.step + 1} (epoch {self.epoch + 1}): {what}; "
+            f"first non-finite number: {where}; try a lower optimizer.lr or trainer.clip_norm"
+        )
