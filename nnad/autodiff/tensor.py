@@ -277,6 +277,21 @@ def apply(primitive: Primitive, args: Sequence[Any], kwargs: Mapping[str, Any] =
     return wrap(out, node)
 
 
+def perform(name: str, action: Callable[[], Any], **facts: Any) -> Any:
+    """Run `action()`, which changes state outside the graph (an optimizer's update).
+
+    While the compiler watches, the action becomes one instruction of its program.
+
+    Args:
+        name: what the instruction is called.
+        action: takes nothing; is called again at every replay.
+        facts: what a back end may use to do the same faster.
+    """
+    if state.capture is not None:
+        return state.capture.perform(name, action, facts)
+    return action()
+
+
 def output_node(node: Node, index: int, out: Any) -> Node:
     """The node of one output of an operation that has several."""
     return Node(None, (), (node,), {"index": index}, out)

@@ -121,11 +121,7 @@ class Linearization:
         return results
 
     def _must_record(self, values: list[Any]) -> bool:
-        return (
-            self.graph.external
-            or state.capture is not None
-            or any(isinstance(x, Tensor) for x in values)
-        )
+        return self.graph.external or any(is_recorded(x) for x in values)
 
 
 def _unscalar(ct: Any, x: Any) -> Any:

@@ -145,7 +145,7 @@ def pull_back(
 ) -> list[tuple[Node, Any]]:
     """The VJP of one node: (parent, cotangent) for each parent on the way to a target."""
     primitive: Any = node.primitive
-    if record or node.saved is not None:
+    if record or node.saved is not None or state.capture is not None:
         args, ans, kwargs = rule_inputs(node, record)
     else:
         args, ans, kwargs = node.args, node.out, node.kwargs
@@ -180,9 +180,10 @@ def rule_inputs(node: Node, record: bool) -> tuple[Any, Any, Any]:
     """What a rule is called with: arrays, or Tensors that remember their history."""
     kwargs = node.kwargs
     if not record:
+        known = _untracked if state.capture is not None else _same
         if node.saved is not None:
-            kwargs = {**kwargs, "saved": node.saved}
-        return node.args, node.out, kwargs
+            kwargs = {**kwargs, "saved": known(tuple(node.saved))}
+        return known(node.args), known(node.out), kwargs
     if node.saved is not None:
         kwargs = {**kwargs, "saved": None}
     args = [
@@ -194,6 +195,17 @@ def rule_inputs(node: Node, record: bool) -> tuple[Any, Any, Any]:
     else:
         ans = wrap(node.out, node)
     return args, ans, kwargs
+
+
+def _same(values: Any) -> Any:
+    return values
+
+
+def _untracked(values: Any) -> Any:
+    """Arrays as Tensors without history: what a rule does with them is seen by the compiler."""
+    if isinstance(values, (list, tuple)):
+        return type(values)(_untracked(x) for x in values)
+    return wrap(values, None) if isinstance(values, (np.ndarray, np.generic)) else values
 
 
 def fit(ct: Any, x: Any, primitive: Primitive) -> Any:
@@ -338,9 +350,7 @@ def backward(tensor: Tensor, gradient: Any = None) -> None:
             f"backward(gradient): got shape {np.shape(value_of(gradient))}, expected the "
             f"Tensor's own shape {tensor.shape}"
         )
-    captured = state.capture is not None
-    graph = Subgraph([node])
-    cotangents = reverse(graph, [(node, gradient)], record=captured)
+    cotangents = reverse(Subgraph([node]), [(node, gradient)], record=False)
     for leaf in list(cotangents):
         if isinstance(leaf, Leaf):
             _collect(leaf, cotangents.pop(leaf))

@@ -12,10 +12,19 @@ from nnad.ops import linalg
 from nnad.ops import reduce as r
 from nnad.ops import shape as s
 
+__all__ = [
+    "linear",
+]
+
 
 def _linear_forward(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
+    if x.ndim > 2:  # one large product instead of one per leading index
+        shape = (*x.shape[:-1], weight.shape[-1])
+        flat = None if out is None else out.reshape(-1, shape[-1])
+        return _linear_forward(x.reshape(-1, x.shape[-1]), weight, bias, out=flat).reshape(shape)
     y = np.matmul(x, weight, out=out)
-    y += bias
+    if bias is not None:
+        y += bias
     return y
 
 
@@ -33,20 +42,20 @@ def _linear_jvp(tangents: Sequence[Any], ans: Any, x: Any, weight: Any, bias: An
     return add_up(
         part
         for part in (
-            None if dx is None else linalg.matmul(dx, weight),
-            None if dweight is None else linalg.matmul(x, dweight),
+            None if dx is None else linear(dx, weight, None),
+            None if dweight is None else linear(x, dweight, None),
             dbias,
         )
         if part is not None
     )
 
 
-# The affine map of a layer: x @ weight + bias in one pass.
+# The affine map of a layer: x @ weight + bias in one pass; the bias may be None.
 linear = explicit(
     "linear",
     _linear_forward,
     vjps=(
-        lambda g, ans, x, weight, bias: linalg.matmul(g, s._transpose(weight)),
+        lambda g, ans, x, weight, bias: linear(g, s._transpose(weight), None),
         _linear_vjp_weight,
         lambda g, ans, x, weight, bias: r._sum(g, axis=tuple(range(g.ndim - 1))),
     ),

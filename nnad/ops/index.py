@@ -10,6 +10,15 @@ from nnad.autodiff.table import case, explicit, linear
 from nnad.autodiff.tensor import Tensor, value_of
 from nnad.autodiff.walk import unbroadcast
 
+__all__ = [
+    "getitem",
+    "is_basic",
+    "plain_key",
+    "scatter",
+    "set_item",
+    "setitem",
+]
+
 
 def plain_key(key: Any) -> Any:
     """An index with Tensors in it replaced by their values."""

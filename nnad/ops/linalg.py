@@ -9,6 +9,10 @@ import numpy as np
 from nnad.autodiff.table import case, multilinear
 from nnad.ops import shape as s
 
+__all__ = [
+    "matmul",
+]
+
 
 def _matmul_vjp_0(g: Any, ans: Any, x: Any, y: Any) -> Any:
     if y.ndim == 1:

@@ -11,6 +11,16 @@ from nnad.autodiff.tensor import value_of
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
 
+__all__ = [
+    "count",
+    "expand",
+    "kept",
+    "max",
+    "mean",
+    "min",
+    "sum",
+]
+
 Axis = int | tuple[int, ...] | None
 
 

@@ -15,6 +15,23 @@ from nnad.autodiff.table import case, explicit, implements, linear
 from nnad.autodiff.tensor import Tensor, value_of, wrap
 from nnad.autodiff.walk import unbroadcast
 
+__all__ = [
+    "astype",
+    "broadcast_to",
+    "concatenate",
+    "empty_like",
+    "expand_dims",
+    "matrix_transpose",
+    "ones_like",
+    "ravel",
+    "reshape",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "transpose",
+    "zeros_like",
+]
+
 
 def _matrix(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=(2, 3))

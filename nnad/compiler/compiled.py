@@ -1,0 +1,161 @@
+"""`nnad.compile`: a step that is recorded on its first call and replayed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.tensor import Tensor, state, value_of, wrap
+from nnad.autodiff.trees import flatten
+from nnad.compiler.buffers import plan_buffers
+from nnad.compiler.capture import Capture
+from nnad.compiler.passes import optimize
+from nnad.compiler.program import Program, Value
+from nnad.compiler.source import build
+
+MAX_PROGRAMS = 16
+
+
+class Replay:
+    """One program, ready to run: for one set of shapes, dtypes, static arguments and modes."""
+
+    def __init__(self, capture: Capture, program: Program, tensors: list[bool]) -> None:
+        self.guards = capture.guards
+        self.captured = len(program.instructions)
+        self.program = optimize(program)
+        self.plan = plan_buffers(program)
+        self.run, self.source = build(program, self.plan)
+        self.tensors = tensors
+
+    def fits(self) -> bool:
+        """Whether everything outside that the capture depended on is as it was."""
+        return all(read() == seen for read, seen in self.guards)
+
+    def __call__(self, arrays: list[Any]) -> Any:
+        results = self.run(*arrays)
+        leaves = [
+            wrap(x, None) if is_tensor else x
+            for x, is_tensor in zip(results, self.tensors, strict=True)
+        ]
+        return self.program.rebuild(leaves)
+
+    def stats(self) -> dict[str, Any]:
+        """What the compiler did, in numbers."""
+        return {
+            "operations_captured": self.captured,
+            "operations": len(self.program.instructions),
+            "buffers": len(self.plan.blocks),
+            "bytes_planned": self.plan.nbytes,
+            "bytes_without_sharing": self.plan.unshared,
+            "bytes_peak": self.plan.peak,
+        }
+
+
+class Compiled:
+    """A compiled step; see `nnad.compile`.
+
+    Attributes:
+        source: text of the program of the last call.
+        stats: what was done to it: operations before and after, bytes planned and at the peak.
+        programs: how many programs there are (one per set of shapes, dtypes and modes).
+    """
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self.step = step
+        self.replays: dict[Hashable, list[Replay]] = {}
+        self.last: Replay | None = None
+        update_wrapper(self, step)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if state.capture is not None:
+            return self.step(*args, **kwargs)
+        leaves, rebuild = flatten((args, kwargs))
+        arrays, key = [], []
+        for x in leaves:
+            x = value_of(x)
+            if isinstance(x, np.ndarray):
+                arrays.append(x)
+                key.append((x.shape, x.dtype))
+            else:
+                key.append(x)
+        signature = tuple(key)
+        for replay in self.replays.get(signature, ()):
+            if replay.fits():
+                self.last = replay
+                return replay(arrays)
+        return self._first_call(signature, leaves, rebuild)
+
+    def _first_call(self, signature: Hashable, leaves: list[Any], rebuild: Any) -> Any:
+        """Run the step as usual, watched, and make a program of what it did."""
+        if self.programs >= MAX_PROGRAMS:
+            raise RuntimeError(
+                f"{self.__name__} was compiled for {MAX_PROGRAMS} different sets of shapes and "
+                "arguments; pass what changes at every call as an array, or pad batches to a few "
+                "sizes"
+            )
+        with Capture() as capture:
+            traced = [
+                capture.input(value_of(x)) if isinstance(value_of(x), np.ndarray) else x
+                for x in leaves
+            ]
+            args, kwargs = rebuild(traced)
+            result = self.step(*args, **kwargs)
+            outputs, rebuild_output = flatten(result)
+            program = capture.program(self.__name__, outputs, rebuild_output)
+        tensors = [
+            isinstance(x, Tensor) and isinstance(y, Value)
+            for x, y in zip(outputs, program.outputs, strict=True)
+        ]
+        self.last = Replay(capture, program, tensors)
+        self.replays.setdefault(signature, []).append(self.last)
+        return result
+
+    @property
+    def programs(self) -> int:
+        """How many programs have been made."""
+        return sum(map(len, self.replays.values()))
+
+    @property
+    def source(self) -> str:
+        """Readable Python of the program that ran last."""
+        return self._require().source
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Numbers about the program that ran last."""
+        return self._require().stats()
+
+    @property
+    def program(self) -> Program:
+        """The program that ran last; `print` it."""
+        return self._require().program
+
+    def _require(self) -> Replay:
+        if self.last is None:
+            raise RuntimeError(f"{self.__name__} has not been called yet: call it once to compile")
+        return self.last
+
+
+def compile(step: Callable[..., Any]) -> Compiled:  # noqa: A001
+    """Compile a step as the user wrote it.
+
+    The first call is an ordinary one that is recorded; later calls with the same shapes, dtypes
+    and static arguments replay it as a straight line over planned buffers.  Arrays and Tensors
+    among the arguments may change from call to call, other arguments are static.  Forward,
+    backward, clipping, optimizer updates, running statistics and random masks all replay; a step
+    that branches on the value of an array raises `DataDependentError` with its line.
+
+    Args:
+        step: a function of arrays; it may close over models and optimizers.
+
+    Returns:
+        A function that returns what `step` returns.
+
+    >>> double_sum = compile(lambda x: np.sum(2 * x))
+    >>> float(double_sum(np.ones(3))), float(double_sum(np.arange(3.0)))
+    (6.0, 6.0)
+    """
+    return Compiled(step)
