@@ -1,11 +1,17 @@
 """The operations, a file per family; every one is an entry of the engine's table."""
 
 from nnad.ops import methods
+from nnad.ops.activations import *  # noqa: F403
 from nnad.ops.elementwise import *  # noqa: F403
 from nnad.ops.fused import *  # noqa: F403
+from nnad.ops.gather import *  # noqa: F403
+from nnad.ops.gelu import *  # noqa: F403
 from nnad.ops.index import *  # noqa: F403
 from nnad.ops.linalg import *  # noqa: F403
+from nnad.ops.noise import *  # noqa: F403
+from nnad.ops.normalize import *  # noqa: F403
 from nnad.ops.reduce import *  # noqa: F403
 from nnad.ops.shape import *  # noqa: F403
+from nnad.ops.special import *  # noqa: F403
 
 methods.install()

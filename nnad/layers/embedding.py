@@ -1,0 +1,298 @@
+"""Vectors learned for numbers of a list: Embedding, EmbeddingBag, ColumnEmbedding; and periodic
+embeddings of real numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nnad.autodiff.tensor import value_of
+from nnad.initializers import initializer
+from nnad.layers.module import Module, ModuleList
+from nnad.layers.parameter import Parameter
+from nnad.ops.elementwise import cos, multiply, relu, sin
+from nnad.ops.gather import add_rows, take_rows
+from nnad.ops.linalg import matmul
+from nnad.ops.shape import concatenate, reshape
+from nnad.random import Rng, as_generator
+
+__all__ = ["ColumnEmbedding", "Embedding", "EmbeddingBag", "PeriodicEmbedding"]
+
+
+def _as_indices(x: Any) -> np.ndarray:
+    return np.asarray(value_of(x))
+
+
+class Embedding(Module):
+    """Row x of a table: integers of any shape (...) to vectors (..., embedding_dim).
+
+    Args:
+        num_embeddings: rows of the table; inputs are 0 .. num_embeddings - 1.
+        embedding_dim: length of a row.
+        padding_idx: a row that starts at zero and is never trained.
+        weight_init: see `nnad.initializers`; standard normal by default.
+        rng: generator or seed of the initial values.
+        dtype: of the table.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        weight_init: Any = "normal",
+        rng: Rng = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.padding_idx = padding_idx
+        shape = (num_embeddings, embedding_dim)
+        initial = initializer(weight_init)(shape, rng=as_generator(rng), dtype=dtype)
+        if padding_idx is not None:
+            initial[padding_idx] = 0
+        self.weight = Parameter(initial)
+
+    def forward(self, x: Any) -> Any:
+        """(...) integers -> (..., embedding_dim)."""
+        indices = _as_indices(x)
+        rows = take_rows(self.weight, indices)
+        if self.padding_idx is None:
+            return rows
+        return rows * (indices != self.padding_idx)[..., None]
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class EmbeddingBag(Module):
+    """Sum, mean or maximum of the rows of each bag of integers.
+
+    Args:
+        num_embeddings, embedding_dim: shape of the table.
+        mode: "mean", "sum" or "max".
+        padding_idx: an integer that stands for nothing in a bag.
+        weight_init, rng, dtype: see `Embedding`.
+
+    Call with (batch, length) integers, every row a bag; or with a vector of integers and `offsets`,
+    the position each bag begins at.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        mode: str = "mean",
+        padding_idx: int | None = None,
+        *,
+        weight_init: Any = "normal",
+        rng: Rng = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        if mode not in ("mean", "sum", "max"):
+            raise ValueError(f'EmbeddingBag: mode is "mean", "sum" or "max", got {mode!r}')
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.mode = mode
+        self.padding_idx = padding_idx
+        shape = (num_embeddings, embedding_dim)
+        self.weight = Parameter(initializer(weight_init)(shape, rng=as_generator(rng), dtype=dtype))
+
+    def forward(self, x: Any, offsets: Any = None) -> Any:
+        """(batch, length), or (n,) and offsets (batch,) -> (batch, embedding_dim)."""
+        flat, bags, count = self._bags(_as_indices(x), offsets)
+        if self.padding_idx is not None:
+            real = flat != self.padding_idx
+            flat, bags = flat[real], bags[real]
+        rows = take_rows(self.weight, flat)
+        if self.mode == "max":
+            return self._max(rows, bags, count)
+        sums = add_rows(rows, bags, size=count)
+        if self.mode == "sum":
+            return sums
+        sizes = np.maximum(np.bincount(bags, minlength=count), 1)
+        return sums / sizes[:, None].astype(self.weight.dtype)
+
+    @staticmethod
+    def _bags(x: np.ndarray, offsets: Any) -> tuple[np.ndarray, np.ndarray, int]:
+        """The integers as a vector, the bag each belongs to, and the number of bags."""
+        if (x.ndim, offsets is None) not in ((2, True), (1, False)):
+            raise ValueError(
+                f"EmbeddingBag takes (batch, length) integers, or a vector with offsets; got shape "
+                f"{x.shape} and offsets={'None' if offsets is None else 'given'}"
+            )
+        if offsets is None:
+            return x.reshape(-1), np.repeat(np.arange(len(x)), x.shape[1]), len(x)
+        starts = np.asarray(value_of(offsets))
+        lengths = np.diff(np.append(starts, len(x)))
+        if len(starts) == 0 or starts[0] != 0 or (lengths < 0).any():
+            raise ValueError(f"offsets begin with 0 and never fall, got {starts}")
+        return x, np.repeat(np.arange(len(starts)), lengths), len(starts)
+
+    def _max(self, rows: Any, bags: np.ndarray, count: int) -> Any:
+        """The maximum by bag: the bags padded to one length by their own first rows."""
+        sizes = np.bincount(bags, minlength=count)
+        starts = np.cumsum(sizes) - sizes
+        place = np.arange(max(int(sizes.max(initial=0)), 1))
+        within = np.where(place < sizes[:, None], place, 0)
+        padded = take_rows(rows, np.minimum(starts[:, None] + within, max(len(bags) - 1, 0)))
+        return padded.max(axis=1) * (sizes > 0)[:, None]
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}"
+
+
+class ColumnEmbedding(Module):
+    """For tables: embeds the last columns, which hold category codes, and keeps the others.
+
+    (batch, numbers + k) -> (batch, numbers + sum of embedding dimensions), the k-th last columns
+    being integers of the given cardinalities, whatever dtype the array has.
+
+    Args:
+        cardinalities: number of categories of each code column, in order.
+        embedding_dim: length of the vectors: one number, one per column, or None for
+            min(50, (cardinality + 1) // 2).
+        in_features: columns of the input, checked if given.
+        rng, dtype: see `Embedding`.
+    """
+
+    input_sizes: ClassVar[dict[str, int]] = {"in_features": -1}
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        embedding_dim: int | Sequence[int] | None = None,
+        in_features: int | None = None,
+        *,
+        rng: Rng = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        rng = as_generator(rng)
+        self.cardinalities = tuple(cardinalities)
+        self.in_features = in_features
+        dims = _embedding_dims(self.cardinalities, embedding_dim)
+        pairs = zip(self.cardinalities, dims, strict=True)
+        self.embeddings = ModuleList(Embedding(n, d, rng=rng, dtype=dtype) for n, d in pairs)
+        self.extra_features = sum(dims) - len(dims)
+
+    def forward(self, x: Any) -> Any:
+        """(batch, in_features) -> (batch, in_features + extra_features)."""
+        codes = len(self.cardinalities)
+        width = value_of(x).shape[-1]
+        if width < codes or self.in_features not in (None, width):
+            raise ValueError(
+                f"got an input of shape {value_of(x).shape}, expected {self.in_features or codes} "
+                f"columns{'' if self.in_features else ' or more'}, the last {codes} of them codes"
+            )
+        numbers = x[..., : width - codes]
+        last = _as_indices(x)[..., width - codes :].astype(np.int64)
+        vectors = [embed(last[..., i]) for i, embed in enumerate(self.embeddings)]
+        return concatenate([numbers, *vectors], axis=-1)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"cardinalities={self.cardinalities}"
+
+
+def _embedding_dims(
+    cardinalities: Sequence[int], embedding_dim: int | Sequence[int] | None
+) -> list[int]:
+    if embedding_dim is None:
+        return [min(50, (n + 1) // 2) for n in cardinalities]
+    if isinstance(embedding_dim, int):
+        return [embedding_dim] * len(cardinalities)
+    if len(embedding_dim) != len(cardinalities):
+        raise ValueError(
+            f"ColumnEmbedding: {len(embedding_dim)} embedding dimensions for "
+            f"{len(cardinalities)} columns"
+        )
+    return list(embedding_dim)
+
+
+class PeriodicEmbedding(Module):
+    """Each number as a small vector of sines and cosines of learned frequencies.
+
+    With c = 2π frequencies[i] x_i: "plr" gives relu(Linear_i([cos c, sin c])) (Gorishniy et al.
+    2022), "pbld" gives [x_i, Linear_i(cos(c + phases[i]))], its densely connected form with learned
+    phases (Holzmüller et al. 2024).
+
+    (..., in_features) -> (..., in_features * embedding_dim).
+
+    Args:
+        in_features: numbers per row.
+        embedding_dim: length of the vector of each number.
+        n_frequencies: frequencies per number.
+        sigma: standard deviation of the initial frequencies.
+        kind: "pbld" or "plr".
+        rng, dtype: see `Linear`.
+    """
+
+    input_sizes: ClassVar[dict[str, int]] = {"in_features": -1}
+
+    def __init__(
+        self,
+        in_features: int,
+        embedding_dim: int = 4,
+        n_frequencies: int = 16,
+        sigma: float = 0.1,
+        kind: str = "pbld",
+        *,
+        rng: Rng = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        if kind not in ("pbld", "plr"):
+            raise ValueError(f'PeriodicEmbedding: kind is "pbld" or "plr", got {kind!r}')
+        rng = as_generator(rng)
+        self.in_features = in_features
+        self.embedding_dim = embedding_dim
+        self.kind = kind
+        waves = n_frequencies if kind == "pbld" else 2 * n_frequencies
+        width = embedding_dim - 1 if kind == "pbld" else embedding_dim
+        limit = 1 / math.sqrt(waves)
+        shape = (in_features, n_frequencies)
+        self.frequencies = Parameter((sigma * rng.standard_normal(shape)).astype(dtype))
+        if kind == "pbld":
+            self.phases = Parameter(rng.uniform(-math.pi, math.pi, shape).astype(dtype))
+        self.weight = Parameter(
+            rng.uniform(-limit, limit, (in_features, waves, width)).astype(dtype)
+        )
+        self.bias = Parameter(rng.uniform(-limit, limit, (in_features, width)).astype(dtype))
+
+    def forward(self, x: Any) -> Any:
+        """(..., in_features) -> (..., in_features * embedding_dim)."""
+        shape = value_of(x).shape
+        if shape[-1] != self.in_features:
+            raise ValueError(f"got an input of shape {shape}, expected (..., {self.in_features})")
+        numbers = reshape(x, (*shape, 1))
+        angles = numbers * multiply(self.frequencies, 2 * math.pi)
+        if self.kind == "pbld":
+            waves = cos(angles + self.phases)
+        else:
+            waves = concatenate([cos(angles), sin(angles)], axis=-1)
+        mapped = matmul(waves[..., None, :], self.weight)[..., 0, :] + self.bias
+        if self.kind == "pbld":
+            vectors = concatenate([numbers, mapped], axis=-1)
+        else:
+            vectors = relu(mapped)
+        return reshape(vectors, (*shape[:-1], self.in_features * self.embedding_dim))
+
+    def multiply_adds(self, inputs: Any, output: Any) -> int:
+        """One per weight and row."""
+        rows = int(np.prod(value_of(inputs[0]).shape[:-1]))
+        return rows * self.weight.size
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.in_features}, {self.embedding_dim}, kind={self.kind!r}"

@@ -1,0 +1,140 @@
+"""Affine maps: Linear, Bilinear."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from nnad.autodiff.tensor import value_of
+from nnad.initializers import initializer
+from nnad.layers.module import Module
+from nnad.layers.parameter import Parameter
+from nnad.ops.fused import linear
+from nnad.ops.shape import reshape
+from nnad.random import Rng, as_generator
+
+__all__ = ["Bilinear", "Linear"]
+
+
+class Linear(Module):
+    """y = x @ weight + bias, over the last axis of x.
+
+    Args:
+        in_features, out_features: sizes of the last axis of input and output.
+        bias: whether to add a bias.
+        weight_init, bias_init: see `nnad.initializers`; by default uniform on ±1/sqrt(in_features),
+            as in PyTorch.
+        rng: generator or seed of the initial values.
+        dtype: of the parameters.
+
+    >>> import nnad, numpy as np
+    >>> nnad.layers.Linear(3, 2, rng=0)(np.ones((5, 3), "float32")).shape
+    (5, 2)
+    """
+
+    input_sizes: ClassVar[dict[str, int]] = {"in_features": -1}
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        weight_init: Any = "torch_uniform",
+        bias_init: Any = None,
+        rng: Rng = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        rng = as_generator(rng)
+        self.in_features = in_features
+        self.out_features = out_features
+        shape = (in_features, out_features)
+        self.weight = Parameter(initializer(weight_init)(shape, rng=rng, dtype=dtype))
+        self.bias = (
+            Parameter(initial_bias(bias_init, out_features, in_features, rng, dtype))
+            if bias
+            else None
+        )
+
+    def forward(self, x: Any) -> Any:
+        """(..., in_features) -> (..., out_features)."""
+        return linear(x, self.weight, self.bias)
+
+    def multiply_adds(self, inputs: Any, output: Any) -> int:
+        """in_features for each number of the output."""
+        return int(output.size) * self.in_features
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.in_features}, {self.out_features}{', bias=False' * (self.bias is None)}"
+
+
+def initial_bias(init: Any, size: int, fan_in: int, rng: Any, dtype: Any) -> Any:
+    """A bias of `size`: by `init`, or uniform on ±1/sqrt(fan_in), PyTorch's default."""
+    if init is None:
+        limit = 1 / math.sqrt(fan_in) if fan_in else 0.0
+        init = {"name": "uniform", "low": -limit, "high": limit}
+    return initializer(init)((size,), rng=rng, dtype=dtype)
+
+
+class Bilinear(Module):
+    """y_k = x1 @ weight[:, :, k] @ x2 + bias_k.
+
+    Args:
+        in1_features, in2_features, out_features: sizes of the last axes.
+        bias: whether to add a bias.
+        weight_init, bias_init, rng, dtype: see `Linear`.
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        weight_init: Any = None,
+        bias_init: Any = None,
+        rng: Rng = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        rng = as_generator(rng)
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        if weight_init is None:
+            limit = 1 / math.sqrt(in1_features)
+            weight_init = {"name": "uniform", "low": -limit, "high": limit}
+        shape = (in1_features, in2_features, out_features)
+        self.weight = Parameter(initializer(weight_init)(shape, rng=rng, dtype=dtype))
+        self.bias = (
+            Parameter(initial_bias(bias_init, out_features, in1_features, rng, dtype))
+            if bias
+            else None
+        )
+
+    def forward(self, x1: Any, x2: Any) -> Any:
+        """(..., in1_features), (..., in2_features) -> (..., out_features)."""
+        n1, n2, m = self.weight.shape
+        self._check(value_of(x1).shape, value_of(x2).shape)
+        products = x1[..., :, None] * x2[..., None, :]
+        flat = reshape(products, (*products.shape[:-2], n1 * n2))
+        return linear(flat, reshape(self.weight, (n1 * n2, m)), self.bias)
+
+    def _check(self, shape1: tuple[int, ...], shape2: tuple[int, ...]) -> None:
+        expected = (self.in1_features, self.in2_features)
+        if (shape1[-1], shape2[-1]) != expected or shape1[:-1] != shape2[:-1]:
+            raise ValueError(
+                f"got inputs of shape {shape1} and {shape2}, expected the same shape but for last "
+                f"axes of {expected[0]} and {expected[1]}"
+            )
+
+    def multiply_adds(self, inputs: Any, output: Any) -> int:
+        """in1_features · in2_features for each number of the output."""
+        return int(output.size) * self.in1_features * self.in2_features
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.in1_features}, {self.in2_features}, {self.out_features}"

@@ -1,0 +1,273 @@
+"""Normalisations: to mean 0 and variance 1 over some axes, fused.
+
+With x̂ = (x - mean) / sqrt(variance + eps) over the normalised axes, the gradient of all of them is
+
+    dx = (h - mean(h) - x̂ mean(h x̂)) / sqrt(variance + eps),   h the gradient with respect to x̂,
+
+which is h with its components along 1 and x̂ taken out (Ioffe and Szegedy 2015; Ba et al. 2016).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.table import case, effect, explicit
+from nnad.ops.elementwise import sqrt, square
+from nnad.ops.reduce import mean
+from nnad.ops.reference import kernel, reference_jvp, with_reference
+
+__all__ = [
+    "batch_norm",
+    "layer_norm",
+    "rms_norm",
+    "standardize",
+    "update_running_statistics",
+]
+
+
+def _row_means(x: np.ndarray, divisor: int | None = None) -> np.ndarray:
+    """The mean of each row of a matrix, as a column; a product with ones is the fastest sum."""
+    n = x.shape[1]
+    return (x @ np.full(n, 1 / (divisor or n), x.dtype))[:, None]
+
+
+def _column_means(x: np.ndarray) -> np.ndarray:
+    return np.full(len(x), 1 / len(x), x.dtype) @ x
+
+
+# Layer norm -----------------------------------------------------------------------------------
+
+
+def _layer_norm_reference(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    centred = x - mean(x, axis=-1, keepdims=True)
+    variance = mean(square(centred), axis=-1, keepdims=True)
+    return centred / sqrt(variance + eps) * weight + bias
+
+
+def _layer_norm(x: Any, weight: Any, bias: Any, *, eps: float, out: Any = None) -> Any:
+    rows = x.reshape(-1, x.shape[-1])
+    normal = rows - _row_means(rows)
+    rstd = 1 / np.sqrt(_row_means(np.square(normal)) + x.dtype.type(eps))
+    normal *= rstd
+    y = np.multiply(normal, weight, out=None if out is None else out.reshape(rows.shape))
+    y += bias
+    return y.reshape(x.shape), (normal, rstd)
+
+
+def _layer_norm_gradient(g: Any, weight: Any, normal: Any, rstd: Any) -> Any:
+    g = g.reshape(normal.shape)
+    product = g * normal
+    ones = np.ones(len(g), g.dtype)
+    dweight, dbias = ones @ product, ones @ g
+    dx = g * weight
+    along = _row_means(np.multiply(product, weight, out=product))
+    dx -= _row_means(dx)
+    dx -= np.multiply(normal, along, out=product)
+    dx *= rstd
+    return dx, dweight, dbias
+
+
+_layer_norm_kernel = kernel("layer_norm_gradient", _layer_norm_gradient, outputs=3)
+
+
+def _layer_norm_backward(
+    g: Any, ans: Any, x: Any, weight: Any, bias: Any, *, eps: float, saved: Any
+) -> tuple[Any, ...]:
+    dx, dweight, dbias = _layer_norm_kernel(g, weight, *saved)
+    return dx.reshape(x.shape), dweight, dbias
+
+
+def _affine_samples(rng: np.random.Generator) -> list[Any]:
+    return [
+        case(rng.normal(size=shape), rng.normal(size=(4,)), rng.normal(size=(4,)), eps=1e-5)
+        for shape in [(3, 4), (2, 3, 4), (4,)]
+    ]
+
+
+# x̂ * weight + bias, x̂ normalised over the last axis.
+layer_norm = explicit(
+    "layer_norm",
+    _layer_norm,
+    vjp=with_reference(_layer_norm_reference, _layer_norm_backward),
+    jvp=reference_jvp(_layer_norm_reference),
+    residuals=True,
+    formula="(x0 - mean) / sqrt(variance + eps) * x1 + x2 over the last axis",
+    partials=("(h - mean(h) - n mean(h n)) / sqrt(variance + eps), h = g x1, n = normalised x0",),
+    samples=_affine_samples,
+)
+
+
+# RMS norm -------------------------------------------------------------------------------------
+
+
+def _rms_norm_reference(x: Any, weight: Any, *, eps: float) -> Any:
+    return x / sqrt(mean(square(x), axis=-1, keepdims=True) + eps) * weight
+
+
+def _rms_norm(x: Any, weight: Any, *, eps: float, out: Any = None) -> Any:
+    rows = x.reshape(-1, x.shape[-1])
+    normal = np.square(rows)
+    rstd = 1 / np.sqrt(_row_means(normal) + x.dtype.type(eps))
+    np.multiply(rows, rstd, out=normal)
+    y = np.multiply(normal, weight, out=None if out is None else out.reshape(rows.shape))
+    return y.reshape(x.shape), (normal, rstd)
+
+
+def _rms_norm_gradient(g: Any, weight: Any, normal: Any, rstd: Any) -> Any:
+    g = g.reshape(normal.shape)
+    product = g * normal
+    dweight = np.ones(len(g), g.dtype) @ product
+    along = _row_means(np.multiply(product, weight, out=product))
+    dx = g * weight
+    dx -= np.multiply(normal, along, out=product)
+    dx *= rstd
+    return dx, dweight
+
+
+_rms_norm_kernel = kernel("rms_norm_gradient", _rms_norm_gradient, outputs=2)
+
+
+def _rms_norm_backward(
+    g: Any, ans: Any, x: Any, weight: Any, *, eps: float, saved: Any
+) -> tuple[Any, ...]:
+    dx, dweight = _rms_norm_kernel(g, weight, *saved)
+    return dx.reshape(x.shape), dweight
+
+
+# x / root mean square of the last axis * weight (Zhang and Sennrich 2019).
+rms_norm = explicit(
+    "rms_norm",
+    _rms_norm,
+    vjp=with_reference(_rms_norm_reference, _rms_norm_backward),
+    jvp=reference_jvp(_rms_norm_reference),
+    residuals=True,
+    formula="x0 / sqrt(mean(x0**2) + eps) * x1 over the last axis",
+    partials=("(h - n mean(h n)) / sqrt(mean(x0**2) + eps), h = g x1, n = normalised x0",),
+    samples=lambda rng: [case(*c.args[:2], **c.kwargs) for c in _affine_samples(rng)],
+)
+
+
+# Standardisation over any axes (group norm, instance norm) --------------------------------------
+
+
+def _standardize_reference(x: Any, *, axis: Any, eps: float) -> Any:
+    centred = x - mean(x, axis=axis, keepdims=True)
+    return centred / sqrt(mean(square(centred), axis=axis, keepdims=True) + eps)
+
+
+def _standardize(x: Any, *, axis: Any, eps: float, out: Any = None) -> Any:
+    y = np.subtract(x, np.mean(x, axis=axis, keepdims=True), out=out)
+    rstd = 1 / np.sqrt(np.mean(np.square(y), axis=axis, keepdims=True) + x.dtype.type(eps))
+    y *= rstd
+    return y, (rstd,)
+
+
+def _standardize_gradient(g: Any, ans: Any, rstd: Any, *, axis: Any) -> Any:
+    product = g * ans
+    along = np.mean(product, axis=axis, keepdims=True)
+    dx = g - np.mean(g, axis=axis, keepdims=True)
+    dx -= np.multiply(ans, along, out=product)
+    dx *= rstd
+    return dx
+
+
+_standardize_kernel = kernel("standardize_gradient", _standardize_gradient)
+
+
+def _standardize_backward(
+    g: Any, ans: Any, x: Any, *, axis: Any, eps: float, saved: Any
+) -> tuple[Any, ...]:
+    return (_standardize_kernel(g, ans, *saved, axis=axis),)
+
+
+# (x - mean) / sqrt(variance + eps) over the axes in `axis`.
+standardize = explicit(
+    "standardize",
+    _standardize,
+    vjp=with_reference(_standardize_reference, _standardize_backward),
+    jvp=reference_jvp(_standardize_reference),
+    residuals=True,
+    formula="(x - mean) / sqrt(variance + eps) over axes",
+    partials=("(g - mean(g) - y mean(g y)) / sqrt(variance + eps)",),
+    samples=lambda rng: [
+        case(rng.normal(size=(3, 4)), axis=(0,), eps=1e-5),
+        case(rng.normal(size=(2, 5, 2, 3)), axis=(1, 3), eps=1e-3),
+    ],
+)
+
+
+# Batch norm -----------------------------------------------------------------------------------
+
+
+def _batch_norm_reference(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    axes = tuple(range(x.ndim - 1))
+    average = mean(x, axis=axes)
+    centred = x - average
+    variance = mean(square(centred), axis=axes)
+    return centred / sqrt(variance + eps) * weight + bias, average, variance
+
+
+def _batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    rows = x.reshape(-1, x.shape[-1])
+    mean = _column_means(rows)
+    normal = rows - mean
+    y = np.square(normal)
+    variance = _column_means(y)
+    rstd = 1 / np.sqrt(variance + x.dtype.type(eps))
+    normal *= rstd
+    np.multiply(normal, weight, out=y)
+    y += bias
+    return (y.reshape(x.shape), mean, variance), (normal, rstd)
+
+
+def _batch_norm_gradient(g: Any, dmean: Any, dvariance: Any, weight: Any, n: Any, rstd: Any) -> Any:
+    g = g.reshape(n.shape)
+    rows = len(n)
+    product = g * n
+    ones = np.ones(rows, g.dtype)
+    dweight, dbias = ones @ product, ones @ g
+    scale = weight * rstd
+    dx = g * scale
+    dx += (dmean - scale * dbias) / rows
+    dx += np.multiply(n, (2 * dvariance / rstd - scale * dweight) / rows, out=product)
+    return dx, dweight, dbias
+
+
+_batch_norm_kernel = kernel("batch_norm_gradient", _batch_norm_gradient, outputs=3)
+
+
+def _batch_norm_backward(
+    g: Any, ans: Any, x: Any, weight: Any, bias: Any, *, eps: float, saved: Any
+) -> tuple[Any, ...]:
+    dx, dweight, dbias = _batch_norm_kernel(*g, weight, *saved)
+    return dx.reshape(x.shape), dweight, dbias
+
+
+# Normalised over all axes but the last; returns also the mean and the (biased) variance.
+batch_norm = explicit(
+    "batch_norm",
+    _batch_norm,
+    vjp=with_reference(_batch_norm_reference, _batch_norm_backward),
+    jvp=reference_jvp(_batch_norm_reference),
+    residuals=True,
+    outputs=3,
+    formula="(x0 - mean) / sqrt(variance + eps) * x1 + x2 over all axes but the last",
+    partials=("(h - mean(h) - n mean(h n)) / sqrt(variance + eps), h = g x1, n = normalised x0",),
+    samples=lambda rng: [
+        case(rng.normal(size=shape), rng.normal(size=(3,)), rng.normal(size=(3,)), eps=1e-5)
+        for shape in [(5, 3), (2, 4, 3), (2, 2, 3, 3)]
+    ],
+)
+
+
+def _update_running_statistics(
+    running_mean: Any, running_var: Any, mean: Any, variance: Any, *, momentum: float, count: int
+) -> None:
+    """Move both running statistics, in place, by `momentum` towards those of a batch of `count`."""
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (variance * (count / max(count - 1, 1)) - running_var)
+
+
+update_running_statistics = effect("update_running_statistics", _update_running_statistics)

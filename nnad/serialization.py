@@ -1,0 +1,53 @@
+"""Parameters and buffers of a module in a file: the safetensors format, no code inside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnad.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from nnad.layers.module import Module
+
+__all__ = ["load", "save"]
+
+
+def save(path: str | os.PathLike[str], module: Module) -> None:
+    """Write the state of `module` to `path`, replacing a file of that name only when done.
+
+    Args:
+        path: usually ends in .safetensors.
+        module: its `state_dict()` is what is written.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    target = Path(path)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(draft, "wb") as file:
+            file.write(to_bytes(module.state_dict()))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str], module: Module) -> Module:
+    """Read what `save` wrote into `module`, which has the same parameters; returns the module.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+        ShapeError: if an entry is missing, unknown or of another shape.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        state = from_bytes(Path(path).read_bytes())
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+    module.load_state_dict(state)
+    return module
