@@ -1,0 +1,164 @@
+"""Softmax, its logarithm, and the logarithm of a sum of exponentials.
+
+Computed with the largest element taken out first, so that nothing overflows.  They take any axes;
+SciPy's special functions are in `nnad.ops.scipy_special`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.table import case, explicit
+from nnad.autodiff.tensor import stop_gradient
+from nnad.ops import reduce as r
+from nnad.ops.elementwise import absolute, exp, isfinite, log, real, sign, where
+
+__all__ = ["log_softmax", "logsumexp", "softmax"]
+
+Axis = int | tuple[int, ...] | None
+
+
+def _samples(rng: np.random.Generator) -> list[Any]:
+    return [
+        case(rng.normal(size=(3,))),
+        case(rng.normal(size=(2, 3)), axis=0),
+        case(rng.normal(size=(2, 3, 4)), axis=(0, -1)),
+        case(rng.normal(size=(2, 3)), axis=None),
+    ]
+
+
+def _shifted(x: Any, axis: Axis, out: Any = None) -> Any:
+    """A new floating-point array: `x` minus its maximum over `axis`."""
+    x = np.asarray(x)
+    y = np.subtract(x, x.max(axis=axis, keepdims=True), out=out)
+    return np.asarray(y if y.dtype.kind == "f" else y.astype(float))
+
+
+def _softmax_forward(x: Any, *, axis: Axis = -1, out: Any = None) -> Any:
+    y = _shifted(x, axis, out)
+    np.exp(y, out=y)
+    y /= np.add.reduce(y, axis=axis, keepdims=True)
+    return y
+
+
+def _softmax_derivative(g: Any, ans: Any, x: Any, *, axis: Axis = -1) -> Any:
+    """The Jacobian diag(y) - y y^T is symmetric: one rule for both modes."""
+    weighted = g * ans
+    return weighted - ans * r._sum(weighted, axis=axis, keepdims=True)
+
+
+_softmax = explicit(
+    "softmax",
+    _softmax_forward,
+    vjps=(_softmax_derivative,),
+    jvps=(_softmax_derivative,),
+    formula="exp(x) / sum(exp(x))",
+    partials=("y * (g - sum(g * y))",),
+    samples=_samples,
+)
+
+
+def softmax(x: Any, axis: Axis = -1) -> Any:
+    """exp(x) / sum(exp(x)) over `axis` (None: over all elements).
+
+    >>> softmax(np.array([0.0, 0.0, np.log(2.0)]))
+    array([0.25, 0.25, 0.5 ])
+    """
+    return _softmax(x, axis=axis)
+
+
+def _log_softmax_forward(x: Any, *, axis: Axis = -1, out: Any = None) -> Any:
+    y = _shifted(x, axis, out)
+    y -= np.log(np.add.reduce(np.exp(y), axis=axis, keepdims=True))
+    return y
+
+
+_log_softmax = explicit(
+    "log_softmax",
+    _log_softmax_forward,
+    vjps=(lambda g, ans, x, *, axis=-1: g - exp(ans) * r._sum(g, axis=axis, keepdims=True),),
+    jvps=(lambda v, ans, x, *, axis=-1: v - r._sum(exp(ans) * v, axis=axis, keepdims=True),),
+    formula="x - log(sum(exp(x)))",
+    partials=("g - exp(y) * sum(g)",),
+    samples=_samples,
+)
+
+
+def log_softmax(x: Any, axis: Axis = -1) -> Any:
+    """x - log(sum(exp(x))) over `axis` (None: over all elements).
+
+    >>> log_softmax(np.array([1000.0, 0.0]))
+    array([    0., -1000.])
+    """
+    return _log_softmax(x, axis=axis)
+
+
+def _logsumexp_forward(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """As log1p of what the largest elements leave, which keeps precision where the result is 0."""
+    x = np.asarray(x)
+    high = np.real(x).max(axis=axis, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isfinite(high), high, 0).astype(np.real(x).dtype, copy=False)
+    terms = np.exp(x - shift)
+    with np.errstate(divide="ignore"):
+        if x.dtype.kind == "c":
+            y = np.log(np.add.reduce(terms, axis=axis, keepdims=True)) + shift
+        else:
+            at_top = x == high
+            ties = np.add.reduce(at_top, axis=axis, keepdims=True, dtype=terms.dtype)
+            terms *= ~at_top
+            rest = np.add.reduce(terms, axis=axis, keepdims=True)
+            y = np.log1p(rest / ties) + np.log(ties) + high
+    return y if keepdims else y.squeeze(axis)[()]
+
+
+def _weights(ans: Any, x: Any, axis: Axis) -> Any:
+    """exp(x - y), and 0 where all elements are minus infinity."""
+    y = r.expand(ans, x, axis)
+    return exp(x - where(isfinite(y), y, 0))
+
+
+_logsumexp = explicit(
+    "logsumexp",
+    _logsumexp_forward,
+    vjps=(
+        lambda g, ans, x, *, axis=None, keepdims=False: (
+            r.expand(g, x, axis) * _weights(ans, x, axis)
+        ),
+    ),
+    jvps=(
+        lambda v, ans, x, *, axis=None, keepdims=False: r._sum(
+            v * _weights(ans, x, axis), axis=axis, keepdims=keepdims
+        ),
+    ),
+    formula="log(sum(exp(x)))",
+    partials=("exp(x - y)",),
+    samples=_samples,
+)
+
+
+def logsumexp(
+    a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
+) -> Any:
+    """log(sum(b * exp(a))) over `axis`; see `scipy.special.logsumexp`.
+
+    Args:
+        b: factors, broadcast against a; where the sum is negative the result is NaN.
+        return_sign: return (log of the sum's magnitude, its sign) instead.
+
+    >>> logsumexp(np.array([1000.0, 1000.0])) - 1000.0
+    np.float64(0.6931471805599454)
+    """
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    if b is None:
+        y = _logsumexp(a, axis=axis, keepdims=keepdims)
+        return (y, np.ones_like(y)) if return_sign else y
+    a = where(np.equal(b, 0), -np.inf, a)
+    high = stop_gradient(r.max(real(a), axis=axis, keepdims=True))
+    high = where(isfinite(high), high, 0.0)
+    total = r.sum(b * exp(a - high), axis=axis, keepdims=keepdims)
+    high = r.sum(high, axis=axis, keepdims=keepdims)  # drops axes of length one
+    if not return_sign:
+        return high + log(total)
+    return high + log(absolute(total)), sign(total)
