@@ -33,8 +33,12 @@ def _set_engine_state(values: dict[str, Any]) -> None:
             setattr(tensor.state, name, value)
 
 
+# Set by pytest itself, and by scikit-learn's and JAX's libraries when they are imported.
+_NOT_OURS = ("PYTEST_", "KMP_", "TF_", "TPU_", "XLA_", "JAX_", "GRPC_")
+
+
 def _environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    return {k: v for k, v in os.environ.items() if not k.startswith(_NOT_OURS)}
 
 
 def _set_environment(values: dict[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""One file per library: a function per kind of workload, `kind(workload, variant) -> Job`."""

@@ -1,0 +1,98 @@
+"""One library running one workload: `python -m benchmarks.worker LIBRARY WORKLOAD`.
+
+It answers each line of JSON on its standard input with one on its standard output:
+`{"do": "start"}` builds and takes the first step, `{"do": "round", "steps": n}` times n steps,
+`{"do": "stop"}` reports the peak of memory and ends it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from benchmarks.job import LIBRARIES, Job, Unsupported
+from benchmarks.workloads import WORKLOADS
+
+AGREED_STEPS = 10  # all libraries report their value after this many
+
+
+def peak_memory() -> float:
+    """The most memory this process ever held, in MiB."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            line = next(line for line in status if line.startswith("VmHWM"))
+            return int(line.split()[1]) / 1024
+    except (OSError, StopIteration):
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+class Worker:
+    """Runs one job as it is told."""
+
+    def __init__(self, library: str, workload: str) -> None:
+        self.library = next(entry for entry in LIBRARIES if entry.name == library)
+        self.workload = next(entry for entry in WORKLOADS if entry.name == workload)
+        self.job: Job | None = None
+
+    def start(self) -> dict[str, Any]:
+        """Import the library, build the job, take the first step and some more."""
+        started = time.perf_counter()
+        try:
+            module = importlib.import_module(f"benchmarks.libraries.{self.library.module}")
+        except ImportError as error:
+            raise Unsupported(f"not installed: {error}") from error
+        imported = time.perf_counter()
+        build = getattr(module, self.workload.kind, None)
+        if build is None:
+            return {"unsupported": ""}
+        self.job = job = build(self.workload, self.library.variant)
+        job.step()
+        job.finish()
+        first = time.perf_counter()
+        for _ in range(AGREED_STEPS - 1):
+            job.step()
+        job.finish()
+        return {
+            "import": imported - started,
+            "first_step": first - imported,
+            "value": job.value(),
+        }
+
+    def round(self, steps: int) -> dict[str, Any]:
+        """Time some steps."""
+        assert self.job is not None
+        started = time.perf_counter()
+        for _ in range(steps):
+            self.job.step()
+        self.job.finish()
+        return {"seconds": (time.perf_counter() - started) / steps}
+
+    def stop(self) -> dict[str, Any]:
+        """Report the peak of memory."""
+        return {"memory": peak_memory()}
+
+    def answer(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Do one thing; a library that cannot says why."""
+        try:
+            return getattr(self, do)(**arguments)
+        except Unsupported as error:
+            return {"unsupported": str(error)}
+
+
+def main() -> None:
+    """Answer until told to stop; what a library prints goes to standard error."""
+    worker = Worker(*sys.argv[1:3])
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            print(json.dumps(worker.answer(**json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

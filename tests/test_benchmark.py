@@ -1,0 +1,55 @@
+"""The benchmark itself: what it computes agrees between libraries, and a difference is seen."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from benchmarks import harness, job, tables
+
+    return harness, job.LIBRARIES, tables
+
+
+@pytest.mark.parametrize("workload", ["mlp-small", "scalar", "gradient-1000", "predict-1"])
+def test_nnad_computes_what_its_peers_compute(workload: str) -> None:
+    peer = "sklearn" if workload == "predict-1" else "autograd"
+    pytest.importorskip(peer)
+    script = [sys.executable, ROOT / "scripts/benchmark.py", workload]
+    options = ["--libraries", "nnad", peer, "--rounds", "2", "--seconds", "0.001"]
+    done = subprocess.run([*script, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == 4, done.stdout  # head, rule, and two libraries
+
+
+def results(harness, libraries, values):
+    return [harness.Result(x, value=v) for x, v in zip(libraries, values, strict=False)]
+
+
+def test_a_library_that_computes_something_else_is_marked(harness) -> None:
+    module, libraries, _ = harness
+    found = results(module, libraries, [2.0, 2.3, 2.0001, 1.9999, math.nan])
+    module.check_agreement(found)
+    assert [r.agrees for r in found] == [True, False, True, True, True]
+
+
+def test_ratios_compare_within_a_round(harness) -> None:
+    module, libraries, _ = harness
+    slow, fast = (module.Result(x, rounds=r) for x, r in zip(libraries, [[2, 8, 4], [1, 4, 2]]))
+    assert (slow.ratio(fast), slow.seconds) == (2.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1.234, "1.23 s"), (0.0456, "45.6 ms"), (3.5e-7, "0.35 µs"), (math.nan, "")],
+)
+def test_durations_have_three_digits(harness, seconds: float, text: str) -> None:
+    assert harness[2].duration(seconds) == text
