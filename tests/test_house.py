@@ -39,7 +39,7 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # What may look upwards, and why: (file, room) -> reason.
-UPWARD: dict[tuple[str, str], str] = {}
+UPWARD = {("training/job.py", "__init__"): "the version of nnad goes into environment.json"}
 
 # Files of nnad/autodiff beside the engine itself: what it knows (the table), which NumPy function
 # leads to which entry, how containers are taken apart, what checks it, what shows it.
