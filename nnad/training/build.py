@@ -16,8 +16,9 @@ import numpy as np
 
 from nnad.errors import ConfigError, ShapeError
 from nnad.training.config.locations import Locations, dotted
-from nnad.training.layer_entries import LayerEntry, parse_layers
-from nnad.training.registry import entries
+from nnad.training.layer_entries import DATA_ARGUMENTS, LayerEntry, parse_layers
+from nnad.training.outputs import output_problem
+from nnad.training.registry import entries, make
 
 if TYPE_CHECKING:
     from nnad.data.dataset import DataSplits, Meta
@@ -112,12 +113,9 @@ def build_model(config: Config, meta: Meta) -> Module:
     Raises:
         ConfigError: with every problem found, each with file, line and path of the layer.
     """
-    rng = np.random.default_rng(config.seed)
-    dtype = config.trainer.dtype
-    model, output = _assemble(
-        config.model, meta.input_shape, rng, dtype, config._locations, input_name="the data"
-    )
-    problem = _output_problem(config.loss.name, meta, output.shape)
+    builder = _Builder(config.seed, "the data", data_arguments(meta), config._locations)
+    model, output = builder.assemble(config.model, meta.input_shape, config.trainer.dtype)
+    problem = output_problem(config.loss.name, meta, output.shape)
     if problem:
         last = len(config.model) - 1
         name = _layer_name(config.model[last])
@@ -142,41 +140,24 @@ def build_sequential(
     Raises:
         ConfigError: with every problem found.
 
-    >>> build_sequential([{"Linear": {"out_features": 3}}, "ReLU"], (4,), rng=0)[0].in_features
-    4
+    >>> build_sequential([{"Linear": {"out_features": 3}}, "ReLU"], (4,), rng=0)
+    Sequential(
+      (0): Linear(4, 3)
+      (1): ReLU()
+    )
     """
-    rng = np.random.default_rng(rng)
-    return _assemble(layers, input_shape, rng, dtype, Locations(), input_name="the input")[0]
+    builder = _Builder(rng, "the input", {}, Locations())
+    return builder.assemble(layers, input_shape, dtype)[0]
 
 
-def _assemble(
-    layers: Sequence[Any],
-    input_shape: tuple[int, ...],
-    rng: np.random.Generator,
-    dtype: str,
-    locations: Locations,
-    input_name: str,
-) -> tuple[Module, np.ndarray]:
-    """Return the network in training mode, and its output for the sample batch."""
-    from nnad.layers import Sequential
-
-    problems: list[str] = []
-
-    def report(path: Path, message: str) -> None:
-        problems.append(f"{locations.label(path)}: {message}")
-
-    parsed = parse_layers(layers, ("model",), report)
-    if problems:
-        raise ConfigError(problems)
-    builder = _Builder(rng, report, input_name)
-    modules, output = builder.chain(parsed, np.zeros((SAMPLE_ROWS, *input_shape), np.float32))
-    if problems or output is None:
-        raise ConfigError(problems)
-    model = Sequential(*modules)
-    model.astype(dtype)
-    model.train()
-    model.flatten()
-    return model, output
+def data_arguments(meta: Meta) -> dict[str, Any]:
+    """Return the arguments of layers that only the data knows, by name."""
+    arguments: dict[str, Any] = {}
+    if meta.categorical:
+        arguments["cardinalities"] = [column["cardinality"] for column in meta.categorical]
+    if "vocabulary" in meta.extras:
+        arguments["num_embeddings"] = len(meta.extras["vocabulary"])
+    return arguments
 
 
 class _Builder:
@@ -187,11 +168,36 @@ class _Builder:
     """
 
     def __init__(
-        self, rng: np.random.Generator, report: Callable[[Path, str], None], input_name: str
+        self, rng: Rng, source: str, data_arguments: dict[str, Any], locations: Locations
     ) -> None:
-        self.rng = rng
-        self.report = report
-        self.source = input_name
+        self.rng = np.random.default_rng(rng)
+        self.source = source  # where the sample is from: the data, or the layer before
+        self.data_arguments = data_arguments
+        self.locations = locations
+        self.problems: list[str] = []
+
+    def report(self, path: Path, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(f"{self.locations.label(path)}: {message}")
+
+    def assemble(
+        self, layers: Sequence[Any], input_shape: tuple[int, ...], dtype: str
+    ) -> tuple[Module, np.ndarray]:
+        """Return the network in training mode, and its output for the sample batch."""
+        from nnad.layers import Sequential
+
+        parsed = parse_layers(layers, ("model",), self.report)
+        if self.problems:
+            raise ConfigError(self.problems)
+        sample = np.zeros((SAMPLE_ROWS, *input_shape), np.float32)
+        modules, output = self.chain(parsed, sample)
+        if self.problems or output is None:
+            raise ConfigError(self.problems)
+        model = Sequential(*modules)
+        model.astype(dtype)
+        model.train()
+        model.flatten()
+        return model, output
 
     def chain(
         self, layers: Sequence[LayerEntry], sample: np.ndarray | None
@@ -209,14 +215,44 @@ class _Builder:
     def make(self, layer: LayerEntry, sample: np.ndarray | None) -> Module | None:
         """Make a layer, with the layers in it; None if that cannot be done."""
         if layer.children:
-            inside, _ = self.chain(layer.children, sample)
-            if len(inside) < len(layer.children):
-                return None
-            return self.construct(layer, _as_arguments(layer, inside), {})
+            return self.make_container(layer, sample)
         sizes = self.input_sizes(layer, sample)
-        if sizes is None or layer.input_sizes.keys() - sizes.keys() - layer.arguments.keys():
+        if sizes is None:
             return None
-        return self.construct(layer, [], sizes)
+        supplied = {**sizes, **self.data_arguments}
+        missing = layer.entry.required - layer.arguments.keys() - supplied.keys()
+        for name in sorted(missing & set(DATA_ARGUMENTS)):
+            self.report((*layer.path, name), "is missing, and does not follow from the data")
+        if missing:
+            return None
+        known = layer.entry.parameters
+        return self.construct(layer, [], {n: v for n, v in supplied.items() if n in known})
+
+    def make_container(self, layer: LayerEntry, sample: np.ndarray | None) -> Module | None:
+        """Make a layer that holds others: each argument is one chain, or several beside it."""
+        from nnad.layers import Sequential
+
+        entry = layer.entry
+        arguments: dict[str, Any] = {}
+        positional: list[Any] = []
+        for name, inside in layer.children.items():
+            beside = name == entry.variadic and not issubclass(entry.make, Sequential)  # type: ignore[arg-type]
+            chains = [(one,) for one in inside] if beside else [inside]
+            modules = [module for chain in chains for module in self.branch(chain, sample)]
+            if len(modules) < len(inside):
+                return None
+            if name == entry.variadic:
+                positional = modules
+            else:
+                arguments[name] = modules[0] if len(modules) == 1 else Sequential(*modules)
+        return self.construct(layer, positional, arguments)
+
+    def branch(self, layers: Sequence[LayerEntry], sample: np.ndarray | None) -> list[Module]:
+        """Make a chain within a layer: the next one receives the same input again."""
+        source = self.source
+        modules, _ = self.chain(layers, sample)
+        self.source = source
+        return modules
 
     def input_sizes(self, layer: LayerEntry, sample: np.ndarray | None) -> dict[str, int] | None:
         """Return the sizes that the input settles; None after reporting one that it contradicts."""
@@ -238,17 +274,16 @@ class _Builder:
         return sizes
 
     def construct(
-        self, layer: LayerEntry, positional: list[Any], sizes: dict[str, int]
+        self, layer: LayerEntry, positional: list[Any], supplied: dict[str, Any]
     ) -> Module | None:
-        """Call the layer's class."""
-        supplied: dict[str, Any] = dict(sizes)
+        """Call the layer's class; what the configuration gives goes before what is supplied."""
         if "rng" in inspect.signature(layer.entry.make).parameters:
-            supplied["rng"] = self.rng
+            supplied = {**supplied, "rng": self.rng}
         try:
-            return layer.entry.make(*positional, **{**supplied, **layer.arguments})
+            return make(layer.entry, positional, {**supplied, **layer.arguments})
         except (ValueError, TypeError) as error:
             self.report(layer.path, str(error))
-        except MemoryError:
+        except (MemoryError, OverflowError):
             self.report(layer.path, "its parameters do not fit into memory; choose smaller sizes")
         return None
 
@@ -262,7 +297,7 @@ class _Builder:
             return None
         module.eval()
         try:
-            with no_grad():
+            with no_grad(), np.errstate(all="ignore"):
                 output = module(sample)
         except (ValueError, TypeError, IndexError, MemoryError) as error:
             detail = getattr(error, "detail", str(error))
@@ -275,16 +310,6 @@ class _Builder:
         return f"{_batch_shape(sample.shape)} from {self.source}"
 
 
-def _as_arguments(layer: LayerEntry, inside: list[Module]) -> list[Any]:
-    """Return what a layer that holds others is called with: all of them, or one chain of them."""
-    from nnad.layers import Sequential
-
-    parameters = inspect.signature(layer.entry.make).parameters.values()
-    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
-        return inside
-    return [inside[0] if len(inside) == 1 else Sequential(*inside)]
-
-
 def _batch_shape(shape: tuple[int, ...]) -> str:
     """Write a shape with its first axis named: ``(batch, 64)``."""
     return f"({', '.join(['batch', *map(str, shape[1:])])})"
@@ -295,57 +320,6 @@ def _layer_name(item: Any) -> str:
     if isinstance(item, dict):
         return str(next(iter(item)))
     return item if isinstance(item, str) else "Sequential"
-
-
-# The end of the model -----------------------------------------------------------------------------
-
-ONE_LOGIT_LOSSES = ("binary_cross_entropy_with_logits", "binary_cross_entropy", "focal")
-CLASS_LOSSES = ("cross_entropy", "nll", "multiclass_hinge")
-
-
-def _output_problem(loss: str, meta: Meta, shape: tuple[int, ...]) -> str:
-    """Return what keeps the model's outputs from being compared with the target, or nothing."""
-    outputs = shape[-1] if len(shape) > 1 else 1
-    if meta.task != "classification":
-        return _number_problem(loss, meta, outputs)
-    classes = len(meta.class_names or ())
-    if loss in ONE_LOGIT_LOSSES:
-        if classes != 2:
-            return (
-                f"the loss {loss} tells two classes apart, but the target has {classes}; "
-                "use cross_entropy"
-            )
-        return "" if outputs == 1 else _count_problem(outputs, 1, f"{loss} takes one a row")
-    if loss not in CLASS_LOSSES:
-        return (
-            f"the loss {loss} is for numbers, but the target has {classes} classes; use "
-            "cross_entropy, or set data.task: regression"
-        )
-    why = f"the target has {classes} classes ({_some(meta.class_names or [])})"
-    return "" if outputs == classes else _count_problem(outputs, classes, why)
-
-
-def _number_problem(loss: str, meta: Meta, outputs: int) -> str:
-    """Return the problem of a model whose target is not one class a row, or nothing."""
-    if meta.task == "regression" and loss in (*CLASS_LOSSES, *ONE_LOGIT_LOSSES):
-        return (
-            f"the loss {loss} is for classes, but the target holds numbers; use mse or huber, or "
-            "set data.task: classification"
-        )
-    if meta.task in ("regression", "multi_label") and outputs != meta.n_outputs:
-        names = _some(meta.target_names)
-        why = f"the target has {meta.n_outputs} per row" + (f" ({names})" if names else "")
-        return _count_problem(outputs, meta.n_outputs, why)
-    return ""
-
-
-def _count_problem(outputs: int, expected: int, why: str) -> str:
-    return f"the model ends with {outputs} outputs, expected {expected}: {why}"
-
-
-def _some(names: Sequence[str]) -> str:
-    """Join a few names, and say that there are more."""
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 # Loss, metrics, optimizer, schedule ---------------------------------------------------------------

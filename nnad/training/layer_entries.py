@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from nnad.training.registry import Entry, entries, unknown_name
 
-__all__ = ["LayerEntry", "parse_layers"]
+__all__ = ["DATA_ARGUMENTS", "LayerEntry", "parse_layers"]
+
+# Arguments that follow from the data where they are left out, beside the sizes of the input.
+DATA_ARGUMENTS = ("cardinalities", "num_embeddings")
+
+# Names of arguments that count something there must be at least one of.
+SIZE = re.compile(
+    r"^num_|^d_model$|^dim_|^(stride|dilation|groups)$|_(features|channels|size|dim|heads|layers)$"
+)
 
 Path = tuple[str | int, ...]
 Report = Callable[[Path, str], None]
@@ -22,13 +31,13 @@ class LayerEntry:
         entry: its class and signature.
         path: where it stands in the configuration: ``("model", 2, "Linear")``.
         arguments: what it was given; sizes of the input may be missing.
-        children: the layers inside, for Residual and its like.
+        children: the layers inside by argument, for Residual and its like.
     """
 
     entry: Entry
     path: Path
     arguments: dict[str, Any] = field(default_factory=dict)
-    children: tuple[LayerEntry, ...] = ()
+    children: dict[str, tuple[LayerEntry, ...]] = field(default_factory=dict)
 
     @property
     def input_sizes(self) -> dict[str, int]:
@@ -69,31 +78,50 @@ def _parse(item: Any, path: Path, report: Report) -> LayerEntry | None:
 
 def _layer(entry: Entry, value: Any, path: Path, report: Report) -> LayerEntry | None:
     """Read what follows a layer's name: nothing, arguments, or the layers inside it."""
-    holder = entry.children
-    if holder is not None and isinstance(value, (list, str)):
-        value = {holder: value}
+    whole = next(iter(entry.holders), entry.variadic)  # the argument that a list stands for
+    inner = path
+    if whole is not None and value is not None and not isinstance(value, dict):
+        value = {whole: value if isinstance(value, list) else [value]}
+    elif whole is not None and isinstance(value, dict) and whole in value:
+        inner = (*path, whole)
     if value is None:
         value = {}
     if not isinstance(value, dict):
         report(path, f"expected arguments as {_example(entry, value)}, got {value!r}")
         return None
     arguments = {str(name): given for name, given in value.items()}
-    children: tuple[LayerEntry, ...] = ()
-    if holder is not None:
-        inside = arguments.pop(holder, [])
-        inside = inside if isinstance(inside, list) else [inside]
-        children = parse_layers(inside, path, report)
-        if not inside:
-            report(path, f"is empty: expected layers, as in {entry.name}: [ReLU]")
+    children = {}
+    for name in entry.holders:
+        if arguments.get(name) is not None:
+            below = inner if name == whole else (*path, name)
+            children[name] = _inside(arguments.pop(name), below, report)
+    if entry.holders and not children.get(entry.holders[0]):
+        report(path, f"expected layers, as in {entry.name}: [ReLU]")
     _check_arguments(entry, arguments, path, report)
     return LayerEntry(entry, path, arguments, children)
 
 
+def _inside(value: Any, path: Path, report: Report) -> tuple[LayerEntry, ...]:
+    """Read the layers of an argument that takes one or several."""
+    return parse_layers(value if isinstance(value, list) else [value], path, report)
+
+
 def _check_arguments(entry: Entry, arguments: dict[str, Any], path: Path, report: Report) -> None:
     """Report unknown, missing and mistyped arguments; sizes of the input may be missing."""
-    optional = tuple(getattr(entry.make, "input_sizes", ()))
-    for name, problem in entry.problems(arguments, optional):
+    optional = (*getattr(entry.make, "input_sizes", ()), *DATA_ARGUMENTS)
+    problems = entry.problems(arguments, optional)
+    for name, problem in problems:
         report((*path, name), problem)
+    wrong = {name for name, _ in problems}
+    for name in arguments.keys() - wrong:
+        if SIZE.search(name) and _smallest(arguments[name]) < 1:
+            report((*path, name), f"expected at least 1, got {arguments[name]!r}")
+
+
+def _smallest(value: Any) -> float:
+    """Return the least of the numbers in a size, which may be one for each axis."""
+    numbers = value if isinstance(value, list) else [value]
+    return min((n for n in numbers if isinstance(n, (int, float))), default=1)
 
 
 def _example(entry: Entry, value: Any) -> str:

@@ -11,14 +11,14 @@ import importlib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nnad.errors import did_you_mean
 from nnad.typechecks import describe, fits
 
-__all__ = ["KINDS", "Entry", "entries", "snake_case", "unknown_name"]
+__all__ = ["KINDS", "Entry", "entries", "make", "snake_case", "unknown_name"]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,34 @@ class Entry:
     make: Callable[..., Any]
 
     @functools.cached_property
+    def signature(self) -> dict[str, inspect.Parameter]:
+        """All arguments of the class or function."""
+        return dict(inspect.signature(self.make).parameters)
+
+    @functools.cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """The arguments that a configuration may give, in order of the signature."""
-        fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        """The plain arguments that a configuration may give, in order of the signature."""
+        left_out = (*self._supplied, *self.holders)
         return {
             name: parameter
-            for name, parameter in inspect.signature(self.make).parameters.items()
-            if parameter.kind not in fixed and name not in self._supplied
+            for name, parameter in self.signature.items()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name not in left_out
         }
+
+    @functools.cached_property
+    def holders(self) -> tuple[str, ...]:
+        """The arguments that take layers: ``*layers`` of Sequential, ``layer`` of Residual."""
+        if self.kind != "layer":
+            return ()
+        return tuple(name for name in self.signature if _takes_modules(self.hints.get(name)))
+
+    @functools.cached_property
+    def variadic(self) -> str | None:
+        """The argument that takes any number of values, such as ``*shape`` of Reshape."""
+        return next(
+            (n for n, p in self.signature.items() if p.kind is inspect.Parameter.VAR_POSITIONAL),
+            None,
+        )
 
     @functools.cached_property
     def _supplied(self) -> tuple[str, ...]:
@@ -79,7 +99,7 @@ class Entry:
             return supplied
         leading = [
             name
-            for name, parameter in inspect.signature(self.make).parameters.items()
+            for name, parameter in self.signature.items()
             if parameter.default is inspect.Parameter.empty
             and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         ]
@@ -94,18 +114,15 @@ class Entry:
         except (NameError, TypeError):
             return {}
 
-    @property
-    def children(self) -> str | None:
-        """The argument that takes other layers (``*layers``, ``layer``), or None."""
-        for name in inspect.signature(self.make).parameters:
-            if self.kind == "layer" and name in ("layers", "layer", "module", "modules"):
-                return name
-        return None
-
     def defaults(self) -> dict[str, Any]:
         """Arguments that may be left out, with the values they then have."""
         empty = inspect.Parameter.empty
         return {n: p.default for n, p in self.parameters.items() if p.default is not empty}
+
+    @property
+    def required(self) -> set[str]:
+        """Arguments that must be given."""
+        return self.parameters.keys() - self.defaults().keys() - {self.variadic}
 
     def problems(self, arguments: Mapping[str, Any], optional: tuple[str, ...] = ()) -> Problems:
         """Check arguments by name and type.
@@ -127,12 +144,21 @@ class Entry:
                 found.append((name, f"unknown argument{did_you_mean(str(name), known)}; {allowed}"))
             elif not fits(value, hint):
                 found.append((name, f"expected {describe(hint)}, got {value!r}"))
-        missing = known.keys() - self.defaults().keys() - arguments.keys() - set(optional)
+        missing = self.required - arguments.keys() - set(optional)
         found += [(n, f"is missing: {self.name} needs it") for n in known if n in missing]
         return found
 
 
 Problems = list[tuple[str, str]]
+
+
+def _takes_modules(hint: Any) -> bool:
+    """Whether a type hint names a Module, alone or within a union or a sequence."""
+    from nnad.layers import Module
+
+    if inspect.isclass(hint) and not typing.get_args(hint):
+        return issubclass(hint, Module)
+    return any(map(_takes_modules, typing.get_args(hint)))
 
 
 def snake_case(name: str) -> str:
@@ -160,10 +186,26 @@ def entries(kind: str) -> dict[str, Entry]:
             wanted = inspect.isfunction(value)
         else:
             wanted = inspect.isclass(value) and issubclass(value, base) and value is not base
+            if kind == "layer":  # what defines no forward of its own cannot be called
+                wanted = wanted and value.forward is not base.forward
         if wanted:
             called = snake_case(name) if kind == "schedule" else name
             found[called] = Entry(kind, called, value)
     return found
+
+
+def make(entry: Entry, positional: Sequence[Any], arguments: Mapping[str, Any]) -> Any:
+    """Call the class of an entry.
+
+    Args:
+        entry: what to make.
+        positional: for an argument ``*layers``.
+        arguments: by name, a list for an argument like ``*shape``.
+    """
+    keywords = dict(arguments)
+    if entry.variadic in keywords:
+        positional = keywords.pop(entry.variadic)
+    return entry.make(*positional, **keywords)
 
 
 def unknown_name(kind: str, name: object) -> str:

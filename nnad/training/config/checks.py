@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path as FilePath
 from typing import Any
@@ -12,7 +13,7 @@ from nnad.errors import did_you_mean
 from nnad.training.config.locations import Path
 from nnad.training.config.schema import Component, Config, Data
 from nnad.training.layer_entries import LayerEntry, parse_layers
-from nnad.training.registry import Entry, entries, unknown_name
+from nnad.training.registry import Entry, entries, make, unknown_name
 
 __all__ = ["check_components", "completed"]
 
@@ -55,16 +56,16 @@ def _check_model(config: Config) -> Iterator[tuple[Path, str]]:
     layers = parse_layers(config.model, ("model",), lambda *problem: found.append(problem))
     if not found:
         for layer in _all_layers(layers):
-            found += _trial(layer.entry, layer.arguments, layer.path, needed=layer.input_sizes)
+            found += _trial(layer.entry, layer.arguments, layer.path)
     yield from found
 
 
 def _all_layers(layers: Collection[LayerEntry]) -> Iterator[LayerEntry]:
     """Yield every layer that holds no others."""
     for layer in layers:
-        if layer.children:
-            yield from _all_layers(layer.children)
-        else:
+        for inside in layer.children.values():
+            yield from _all_layers(inside)
+        if not layer.children:
             yield layer
 
 
@@ -126,19 +127,18 @@ def _check_component(
     return found or _trial(entry, {**known, **component.arguments}, path)
 
 
-def _trial(
-    entry: Entry, arguments: dict[str, Any], path: Path, needed: Collection[str] = ()
-) -> list[tuple[Path, str]]:
+def _trial(entry: Entry, arguments: dict[str, Any], path: Path) -> list[tuple[Path, str]]:
     """Make a component to see whether it accepts the values of its arguments.
 
-    Functions, and layers that wait for the size of their input, are left for later.
+    Functions, and layers that wait for what follows from the data, are left for later.
     """
-    if not inspect.isclass(entry.make) or set(needed) - set(arguments):
+    if not inspect.isclass(entry.make) or entry.required - arguments.keys():
         return []
     try:
-        entry.make(**arguments)
+        make(entry, [], arguments)
     except (ValueError, TypeError) as error:
-        return [(path, str(error))]
+        named = [name for name in arguments if re.search(rf"\b{re.escape(name)}\b", str(error))]
+        return [((*path, *named[:1]), str(error))]
     return []
 
 

@@ -90,4 +90,6 @@ def _relocate(locations: Locations, path: Path, text: str) -> None:
     for table in (locations.lines, locations.overrides):
         for known in [known for known in table if known[: len(path)] == path]:
             del table[known]
-    locations.overrides[path] = text
+    for length in range(1, len(path) + 1):  # sections that came to be with it are its work too
+        if path[:length] not in locations.lines:
+            locations.overrides.setdefault(path[:length], text)

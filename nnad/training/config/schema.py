@@ -125,6 +125,11 @@ class Data(Section):
     def _from_bare_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """All keys but the name."""
+        return dict(self.model_extra or {})
+
     if TYPE_CHECKING:
 
         def __getattr__(self, key: str) -> Any:
@@ -204,7 +209,7 @@ class Trainer(Section):
         if self.epochs is not None and self.steps is not None:
             raise PydanticCustomError(
                 "two_lengths",
-                "epochs ({epochs}) and steps ({steps}) are both given; remove one or set it to null",
+                "epochs ({epochs}) and steps ({steps}) are both given; set one of them to null",
                 {"epochs": self.epochs, "steps": self.steps},
             )
         return self

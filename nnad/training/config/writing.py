@@ -58,6 +58,8 @@ def _flow(value: Any) -> str:
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
         """Write a text, in quotes where it looks like a number."""
         style = None if isinstance(read_scalar(value), str) else "'"
+        if not value.isprintable():
+            style = '"'  # with line ends and control characters as escapes
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
