@@ -124,8 +124,12 @@ def _exports() -> dict[str, str]:
     import sklearn
 
     found: dict[str, str] = {}
-    for init in sorted(Path(sklearn.__file__).parent.glob("*/__init__.py")):
-        exported = init.read_text(encoding="utf-8").partition("__all__")[2]
+    root = Path(sklearn.__file__).parent
+    for package in sorted(root.glob("*/__init__.py")):
+        exported = package.read_text(encoding="utf-8").partition("__all__")[2]
         for name in re.findall(r'"([A-Z]\w+)"', exported):
-            found.setdefault(name, f"sklearn.{init.parent.name}")
+            found.setdefault(name, f"sklearn.{package.parent.name}")
+    for module in sorted(root.glob("[a-z]*.py")):  # such as sklearn.dummy
+        for name in re.findall(r"^class ([A-Z]\w+)", module.read_text(encoding="utf-8"), re.M):
+            found.setdefault(name, f"sklearn.{module.stem}")
     return found

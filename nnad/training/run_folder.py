@@ -133,8 +133,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Undo :meth:`reserve` if the run never began."""
-        if self._reserved:
-            self._reserved = False
+        if self._reserved and self.path.is_dir():
             for file in (self.config, self._lock_file):
                 file.unlink(missing_ok=True)
             for folder in (self.checkpoints, self.path):

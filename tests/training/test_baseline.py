@@ -1,0 +1,93 @@
+"""The baseline: scikit-learn's estimators by name, scored as networks are."""
+
+import numpy as np
+import pytest
+
+from nnad.data import Split
+from nnad.errors import ConfigError
+from nnad.training.baseline import fit_baseline, make_estimator, outputs_of
+
+
+@pytest.fixture
+def classes():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 60)
+    return Split((rng.standard_normal((60, 2, 2)) + y[:, None, None]), y)
+
+
+def test_an_estimator_is_found_by_name_and_seeded():
+    estimator = make_estimator("MLPClassifier", {"hidden_layer_sizes": [8, 4]}, seed=5)
+    assert estimator.get_params()["hidden_layer_sizes"] == (8, 4)
+    assert estimator.random_state == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("MLPClasifier", {}, "did you mean 'MLPClassifier'"),
+        ("StandardScaler", {}, "no estimator with fit and predict"),
+        ("os", {}, "scikit-learn has no 'os'"),
+        ("Ridge", {"alpah": 1}, r"where\.params\.alpah.*did you mean 'alpha'"),
+    ],
+)
+def test_what_scikit_learn_does_not_know_is_refused(name, params, message):
+    with pytest.raises(ConfigError, match=message):
+        make_estimator(name, params, 0, "where")
+
+
+def test_bad_values_are_told_in_one_line(classes):
+    estimator = make_estimator("LogisticRegression", {"C": -1}, 0)
+    with pytest.raises(ConfigError) as error:
+        fit_baseline(estimator, classes)
+    assert len(error.value.problems) == 1
+    assert "'C'" in str(error.value)
+
+
+def test_log_probabilities_are_what_a_classifier_answers(classes):
+    estimator = make_estimator("LogisticRegression", {}, 0)
+    assert fit_baseline(estimator, classes) > 0
+    outputs, soft = outputs_of(estimator, classes.x, 3)
+    p = np.exp(outputs)
+    np.testing.assert_allclose(p, estimator.predict_proba(classes.x.reshape(60, 4)), rtol=1e-12)
+    assert soft
+
+
+def test_a_class_that_the_training_part_lacks_has_no_probability(classes):
+    few = Split(classes.x[classes.y != 1], classes.y[classes.y != 1])
+    estimator = make_estimator("LogisticRegression", {}, 0)
+    fit_baseline(estimator, few)
+    outputs, _ = outputs_of(estimator, classes.x, 3)
+    assert (np.exp(outputs[:, 1]) < 1e-10).all()
+
+
+def test_log_odds_are_what_is_compared_with_one_output(classes):
+    two = Split(classes.x, (classes.y > 0).astype(np.int64))
+    estimator = make_estimator("LogisticRegression", {}, 0)
+    fit_baseline(estimator, two)
+    outputs, _ = outputs_of(estimator, two.x, 1)
+    np.testing.assert_allclose(outputs, estimator.decision_function(two.x.reshape(60, 4)))
+
+
+def test_classes_alone_are_marked_as_such(classes):
+    estimator = make_estimator("LinearSVC", {}, 0)
+    fit_baseline(estimator, classes)
+    outputs, soft = outputs_of(estimator, classes.x, 3)
+    np.testing.assert_array_equal(
+        outputs.argmax(axis=1), estimator.predict(classes.x.reshape(60, 4))
+    )
+    assert not soft
+
+
+def test_weights_of_rows_are_used(classes):
+    weight = np.where(classes.y == 0, 1.0, 0.0)
+    estimator = make_estimator("DummyClassifier", {"strategy": "prior"}, 0)
+    fit_baseline(estimator, Split(classes.x, classes.y, weight))
+    assert (estimator.predict(classes.x) == 0).all()
+
+
+def test_predictions_are_what_a_regressor_answers(classes):
+    split = Split(classes.x, classes.x[:, 0, 0].astype(np.float64))
+    estimator = make_estimator("Ridge", {}, 0)
+    fit_baseline(estimator, split)
+    outputs, _ = outputs_of(estimator, split.x, 1)
+    np.testing.assert_array_equal(outputs, estimator.predict(split.x.reshape(60, 4)))
