@@ -42,10 +42,12 @@ class Features:
 
     def rows(self, index: Rows) -> Features:
         """The same columns with some of the rows."""
+        from nnad.data.lazy import LazyRows
+
+        lazy = isinstance(self.numeric, LazyRows)
+        numeric = LazyRows(self.numeric, index) if lazy else self.numeric[index]
         codes = None if self.codes is None else self.codes[index]
-        return Features(
-            self.numeric[index], codes, self.levels, self.numeric_names, self.categorical_names
-        )
+        return Features(numeric, codes, self.levels, self.numeric_names, self.categorical_names)
 
 
 @dataclass
@@ -62,7 +64,9 @@ class Raw:
         parts: rows of ``train``, ``validation`` and ``test``, where the source itself says so.
         files: what was read, for the fingerprint.
         label: where the data is from, to begin messages.
-        where: file and line of a row, for messages.
+        encoding: of categories: ``one_hot`` or ``codes``.
+        impute: what fills missing numbers: ``mean``, ``median`` or ``most_frequent``; None refuses.
+        unit: what a 1 is to the model (255 for pixels), unless inputs are standardised.
         extras: anything else that predictions need, as plain JSON values (such as a vocabulary).
     """
 
@@ -77,6 +81,7 @@ class Raw:
     label: str = "data"
     encoding: str = "one_hot"
     impute: str | None = None
+    unit: float = 1.0
     extras: dict[str, Any] = field(default_factory=dict)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from nnad.data import augment
+from nnad.data.batches import BatchIterator
 from nnad.data.dataset import DataSplits, Meta, Raw, Rows, Split
 from nnad.data.lazy import LazyRows
 from nnad.data.options import Options, checked
@@ -17,7 +19,7 @@ from nnad.data.splits import count, split_indices
 from nnad.data.targets import Target, encode
 from nnad.errors import ConfigError, DataError
 
-__all__ = ["fingerprint", "load"]
+__all__ = ["fingerprint", "load", "training_batches"]
 
 WHOLE_FILE = 256 * 2**20  # larger files are fingerprinted by samples
 PIECES, PIECE = 64, 2**20
@@ -61,6 +63,7 @@ def load(
         smooth_clip=options.smooth_clip,
         encoding=raw.encoding,
         impute=raw.impute,
+        unit=raw.unit,
         row_shape=_row_shape(options, raw),
         dtype=dtype,
     )
@@ -72,6 +75,40 @@ def load(
         parts.get("validation"),
         parts.get("test"),
         _meta(raw, target, preprocessor, parts["train"]),
+    )
+
+
+def training_batches(
+    config: Mapping[str, Any], data: DataSplits, *, seed: int = 0
+) -> BatchIterator:
+    """The batches of the training part, as the ``data`` section wants them.
+
+    Reads ``batch_size``, ``shuffle``, ``drop_last``, ``prefetch`` and ``augment``.
+
+    Args:
+        config: the section.
+        data: what `load` made of it.
+        seed: of the orders and of the augmentation.
+
+    Raises:
+        ConfigError: for wrong values, or a batch_size that leaves no batch.
+    """
+    _, options = checked(config, ())
+    meta, train = data.meta, data.train
+    if options.drop_last and options.batch_size > len(train):
+        raise ConfigError(
+            f"data.batch_size: {options.batch_size} is more than the {len(train)} training rows, "
+            "and data.drop_last leaves out shorter batches"
+        )
+    classes = meta.n_outputs if meta.task == "classification" else 0
+    return BatchIterator(
+        train,
+        options.batch_size,
+        shuffle=options.shuffle,
+        drop_last=options.drop_last,
+        seed=seed,
+        augment=augment.build(options.augment or [], meta.input_shape, classes),
+        prefetch=options.prefetch,
     )
 
 
@@ -94,7 +131,7 @@ def _check_inputs(raw: Raw) -> None:
     x = raw.x.numeric
     if not len(raw.x):
         raise DataError(f"{raw.label}: no rows")
-    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and raw.impute is None:
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and raw.impute is None and x.size:
         bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
         if bad.any():
             problems.append(f"{raw.label}: inputs are not finite in {_rows_in_words(bad)}")

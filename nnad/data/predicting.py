@@ -10,6 +10,7 @@ from nnad.data.dataset import Meta
 from nnad.data.preprocessing import Preprocessor
 from nnad.data.sources.csv import features_of
 from nnad.data.sources.npz import array_features, read_arrays
+from nnad.data.sources.time_series import windows_of
 from nnad.data.table import Problems, Table, read_csv
 from nnad.errors import DataError, did_you_mean
 
@@ -23,7 +24,8 @@ def read_rows(
 
     Args:
         path: a CSV file, whose columns are matched by name (others, such as the target, are passed
-            over), or an NPZ file with an array ``x``.
+            over), or an NPZ file with an array ``x``. For a model of a time series, each row from
+            the first full window on is a moment to predict from.
         meta: of the trained run.
         delimiter, decimal: of the CSV; the delimiter is found out if None.
 
@@ -53,7 +55,9 @@ def read_rows(
     _check_cells(table, preprocessor)
     features = features_of(table, names)
     shape = preprocessor.raw_shape
-    if len(shape) > 1:
+    if "window" in meta.extras:
+        features.numeric = windows_of(features.numeric[:], meta.extras["window"])
+    elif len(shape) > 1:
         features.numeric = features.numeric[:].reshape(len(table), *shape)
     return preprocessor.transform(features)
 

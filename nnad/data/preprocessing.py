@@ -20,7 +20,7 @@ from nnad.errors import DataError, ShapeError
 
 __all__ = ["Preprocessor"]
 
-SAMPLE_ROWS = 20_000  # for the statistics of arrays that do not fit into memory
+SAMPLE_BYTES = 32 * 2**20  # of float64, for the statistics of arrays larger than memory
 SMOOTH_CLIP = 3.0
 UNKNOWN = 0  # the code of categories that the training part does not have
 
@@ -69,6 +69,7 @@ class Preprocessor:
         smooth_clip: bool = False,
         encoding: str = "one_hot",
         impute: str | None = None,
+        unit: float = 1.0,
         row_shape: tuple[int, ...] | None = None,
         dtype: str = "float32",
     ) -> Preprocessor:
@@ -80,6 +81,7 @@ class Preprocessor:
             smooth_clip: squash outliers after scaling.
             encoding: ``one_hot`` or ``codes``.
             impute: ``mean``, ``median``, ``most_frequent``, or None to refuse missing cells.
+            unit: divides numbers that are not standardised.
             row_shape: shape of a row of x; None to leave it.
             dtype: of x.
 
@@ -95,14 +97,17 @@ class Preprocessor:
             row_shape=row_shape,
             dtype=dtype,
         )
-        numeric = _sample(train.numeric)
-        if impute and numeric.ndim == 2 and numeric.shape[1]:
-            self.fill = _fit_fill(numeric, impute, train.numeric_names)
-            numeric = np.where(np.isnan(numeric), self.fill, numeric)
-        if standardize and numeric.shape[-1]:
-            columns = numeric.reshape(-1, numeric.shape[-1])
-            statistics = _median_quartiles if standardize == "robust" else _mean_std
-            self.center, self.scale = statistics(columns)
+        channels = train.numeric.shape[-1]
+        if (impute or standardize) and channels:
+            numeric = _sample(train.numeric).reshape(-1, channels)
+            if impute:
+                self.fill = _fit_fill(numeric, impute, train.numeric_names)
+                numeric = np.where(np.isnan(numeric), self.fill, numeric)
+            if standardize:
+                statistics = _median_quartiles if standardize == "robust" else _mean_std
+                self.center, self.scale = statistics(numeric)
+        if not standardize and unit != 1:
+            self.center, self.scale = np.zeros(channels), np.full(channels, unit)
         if train.codes is not None:
             self._fit_categories(train, impute)
         return self
@@ -237,8 +242,10 @@ def _listed(shape: tuple[int, ...] | None) -> list[int] | None:
 
 def _sample(numeric: np.ndarray | LazyRows) -> np.ndarray:
     """All rows, or evenly spaced ones of an array that is read on demand, in float64."""
-    if isinstance(numeric, LazyRows) and len(numeric) > SAMPLE_ROWS:
-        return numeric[np.linspace(0, len(numeric) - 1, SAMPLE_ROWS).astype(np.int64)].astype(float)
+    if isinstance(numeric, LazyRows):
+        rows = max(1, SAMPLE_BYTES // (8 * int(np.prod(numeric.shape[1:]))))
+        if rows < len(numeric):
+            return numeric[np.linspace(0, len(numeric) - 1, rows).astype(np.int64)].astype(float)
     return numeric[:].astype(np.float64)
 
 
