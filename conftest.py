@@ -33,8 +33,8 @@ def _set_engine_state(values: dict[str, Any]) -> None:
             setattr(tensor.state, name, value)
 
 
-# Set by pytest itself, and by scikit-learn's and JAX's libraries when they are imported.
-_NOT_OURS = ("PYTEST_", "KMP_", "TF_", "TPU_", "XLA_", "JAX_", "GRPC_")
+# Set by pytest itself, and by scikit-learn, JAX and PyTorch when they are imported.
+_NOT_OURS = ("PYTEST_", "KMP_", "TF_", "TPU_", "XLA_", "JAX_", "GRPC_", "TORCH", "PYTORCH")
 
 
 def _environment() -> dict[str, str]:
