@@ -75,6 +75,8 @@ def build(config: Config, data: DataSplits) -> Job:
     from nnad.data.targets import class_weights
 
     model = build_model(config, data.meta)
+    loss = build_loss(config)
+    _try_loss(config, model, loss, data)
     weights = class_weights(
         config.trainer.class_weight,
         data.meta.class_names,
@@ -83,12 +85,29 @@ def build(config: Config, data: DataSplits) -> Job:
     )
     return Job(
         model=model,
-        loss=build_loss(config),
+        loss=loss,
         optimizer=build_optimizer(config, model),
         schedule=build_schedule(config, total_steps(config, len(data.train))),
         metrics=build_metrics(config),
         class_weight=weights,
     )
+
+
+def _try_loss(config: Config, model: Module, loss: Callable[..., Any], data: DataSplits) -> None:
+    """Compare two real rows with their targets; raise if they do not go together."""
+    from nnad.autodiff import no_grad
+    from nnad.layers.diagnosis import LayerError
+
+    rows = slice(0, SAMPLE_ROWS)
+    model.eval()
+    try:
+        with no_grad(), np.errstate(all="ignore"):
+            loss(model(data.train.x[rows]), data.train.y[rows])
+    except (ValueError, TypeError, IndexError) as error:
+        place = ("model",) if isinstance(error, LayerError) else ("loss",)
+        raise ConfigError(f"{config.where(*place)}: {error}") from None
+    finally:
+        model.train()
 
 
 def total_steps(config: Config, rows: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -70,7 +70,9 @@ def _all_layers(layers: Collection[LayerEntry]) -> Iterator[LayerEntry]:
 
 
 def _check_loss(config: Config) -> Iterator[tuple[Path, str]]:
-    yield from _check_component("loss", config.loss, ("loss",))
+    for path, message in _check_component("loss", config.loss, ("loss",)):
+        hint = "; set trainer.class_weight" if path == ("loss", "weight") else ""
+        yield path, message + hint
 
 
 def _check_optimizer(config: Config) -> Iterator[tuple[Path, str]]:
@@ -124,21 +126,28 @@ def _check_component(
         for name, problem in entry.problems(component.arguments, tuple(supplied))
     ]
     known = {n: v for n, v in supplied.items() if n in inspect.signature(entry.make).parameters}
-    return found or _trial(entry, {**known, **component.arguments}, path)
+    return found or _trial(entry, component.arguments, path, known)
 
 
-def _trial(entry: Entry, arguments: dict[str, Any], path: Path) -> list[tuple[Path, str]]:
+def _trial(
+    entry: Entry, arguments: dict[str, Any], path: Path, supplied: Mapping[str, Any] | None = None
+) -> list[tuple[Path, str]]:
     """Make a component to see whether it accepts the values of its arguments.
 
     Functions, and layers that wait for what follows from the data, are left for later.
     """
-    if not inspect.isclass(entry.make) or entry.required - arguments.keys():
+    if (
+        not inspect.isclass(entry.make)
+        or entry.required - arguments.keys() - (supplied or {}).keys()
+    ):
         return []
     try:
-        make(entry, [], arguments)
+        make(entry, [], {**(supplied or {}), **arguments})
     except (ValueError, TypeError) as error:
-        named = [name for name in arguments if re.search(rf"\b{re.escape(name)}\b", str(error))]
-        return [((*path, *named[:1]), str(error))]
+        message = str(error)
+        named = [name for name in arguments if re.search(rf"\b{re.escape(name)}\b", message)]
+        blamed = max(named, key=message.rfind, default=None)
+        return [(path if blamed is None else (*path, blamed), message)]
     return []
 
 
