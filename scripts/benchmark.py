@@ -50,6 +50,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.rounds < 2:
         parser.error("--rounds must be at least 2")
+    if options.cores and not hasattr(os, "sched_setaffinity"):
+        parser.error("--cores needs a system that can bind a process to cores (Linux)")
     return options
 
 

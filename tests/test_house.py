@@ -240,6 +240,13 @@ def test_the_readme_lines_need_nothing_but_the_clone() -> None:
         assert all(command.startswith(".venv/bin/") for command in then)
 
 
+def test_the_readme_shows_the_config_as_it_is() -> None:
+    shown = re.search(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    lines = (ROOT / "configs/mlp.yaml").read_text(encoding="utf-8").splitlines(keepends=True)
+    assert shown
+    assert shown[1] == "".join(line for line in lines if not line.startswith("#"))
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_files_that_a_page_names_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
