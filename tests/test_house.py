@@ -48,7 +48,12 @@ ENGINE_LINES = 800  # of code: blank lines, comments and docstrings are not coun
 
 # Import name -> distribution, where they differ.
 DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow"}
-COMES_WITH = {"scipy": "scikit-learn", "threadpoolctl": "scikit-learn", "pydantic_core": "pydantic"}
+COMES_WITH = {
+    "scipy": "scikit-learn",
+    "threadpoolctl": "scikit-learn",
+    "llvmlite": "numba",
+    "pydantic_core": "pydantic",
+}
 
 HEAVY = {"sklearn", "scipy", "yaml", "numba", "pydantic", "tqdm", "mpi4py", "safetensors", "pandas"}
 IMPORT_SECONDS = 0.1
@@ -165,9 +170,9 @@ def test_importing_nnad_loads_numpy_alone() -> None:
 
 def test_importing_nnad_takes_little_longer_than_numpy() -> None:
     code = (
-        "import time, numpy; start = time.perf_counter(); import nnad;"
-        "print(time.perf_counter() - start)"
-    )
+        "import time, numpy; start = time.process_time(); import nnad;"
+        "print(time.process_time() - start)"
+    )  # time of this process alone, whatever else the machine is doing
     fresh_python(code)  # the first time writes byte code
     seconds = min(float(fresh_python(code)) for _ in range(5))
     assert seconds < IMPORT_SECONDS
