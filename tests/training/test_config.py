@@ -462,5 +462,6 @@ def test_schema_agrees_with_the_checks():
     validator = jsonschema.Draft202012Validator(config_schema())
     assert list(validator.iter_errors(read_yaml(BASE).value)) == []
     for start, line, _ in BAD_SECTIONS:
-        if line in ("seed: -1", "seed: '5'", "sed: 0", "metrics: accuracy", "data: 5"):
+        refused = ("seed: ", "sed", "data: 5", "optimizer: Adamm", "schedule: cosin", "metrics: a")
+        if line.startswith(refused) and line != "seed: 1e3":
             assert list(validator.iter_errors(read_yaml(with_line(start, line)).value)) != []

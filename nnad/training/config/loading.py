@@ -123,7 +123,9 @@ def find_config(path: str | os.PathLike[str]) -> Path:
             if (folder / name).exists() and not (folder / name).is_dir():
                 return folder / name
     if asked.is_dir():
-        raise ConfigError(f"{path}: is a folder, expected a YAML file")
+        run = asked / "config.yaml"
+        hint = f"; --resume continues a run, --config {run} repeats it" if run.exists() else ""
+        raise ConfigError(f"{path}: is a folder, expected a YAML file{hint}")
     known = [item.name for folder in folders[1:] for item in sorted(folder.glob("*.yaml"))]
     where = " here or in configs/" if bare else ""
     raise ConfigError(f"{path}: there is no such file{where}{did_you_mean(asked.name, known)}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnad.data.options import sources
 from nnad.training.config.schema import Config
+from nnad.training.registry import entries
 from nnad.training.yaml_reader import read_scalar
 
 __all__ = ["config_schema", "to_yaml"]
@@ -26,14 +28,49 @@ def to_yaml(config: Config) -> str:
 
 
 def config_schema() -> dict[str, Any]:
-    """Return the JSON schema of configuration files, for editors that complete and check YAML."""
+    """Return the JSON schema of configuration files, for editors that complete and check YAML.
+
+    Keys, types and bounds come from the sections, names from what the package holds.
+    """
     schema = Config.model_json_schema(mode="validation")
     sections = schema["$defs"]
     for section in (schema, *sections.values()):
         section["description"] = section["description"].partition("\n")[0]
-    for name in ("Baseline", "Component", "Data"):  # a bare name may stand for these
+    del sections["Component"]
+    keys = schema["properties"]
+    for kind in ("loss", "optimizer", "schedule"):
+        keys[kind] = _described(keys[kind], _component(kind))
+    keys["metrics"]["items"] = _component("metric")
+    keys["model"]["items"] = {"$ref": "#/$defs/Layer"}
+    sections["Layer"] = _layer()
+    sections["Data"]["properties"]["name"]["enum"] = sorted(sources())
+    for name in ("Baseline", "Data"):  # a bare name may stand for these
         sections[name] = {"anyOf": [{"type": "string"}, sections[name]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _described(key: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content with the description of the key it stands under."""
+    return {"description": key["description"], **content}
+
+
+def _component(kind: str) -> dict[str, Any]:
+    """Describe a component: its name, or a mapping of its name and arguments."""
+    name = {"enum": sorted(entries(kind)), "description": f"name of the {kind}"}
+    return {"anyOf": [name, {"type": "object", "properties": {"name": name}}]}
+
+
+def _layer() -> dict[str, Any]:
+    """Describe a layer: a name, a name with its arguments, or a list of layers in a row."""
+    names = {"enum": sorted(entries("layer"))}
+    with_arguments = {
+        "type": "object",
+        "propertyNames": names,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    several = {"type": "array", "items": {"$ref": "#/$defs/Layer"}}
+    return {"anyOf": [names, with_arguments, several]}
 
 
 def _entry(item: Any) -> str:
