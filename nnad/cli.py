@@ -130,6 +130,7 @@ def run(command: Callable[..., int], arguments: Sequence[str], **keywords: Any) 
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
+            warnings.simplefilter("always", UserWarning)
             return command(arguments, **keywords)
     except UserError as error:
         complain(*error.problems)

@@ -47,7 +47,7 @@ def start(path: str, overrides: Sequence[str], overwrite: bool, interruption: In
         DivergedError: training diverged.
         Interrupted: a signal came; a checkpoint was written.
     """
-    config = with_found_paths(load_config(path, overrides))
+    config = load_config(path, overrides)
     with RunFolder(Path(config.output.dir) / config.output.name) as folder:
         folder.reserve(to_yaml(config), overwrite)
         return train(config, folder, None, interruption)
@@ -333,21 +333,6 @@ def require_lengthening(before: Config, after: Config, overrides: Sequence[str])
             problems.append(f"override trainer.{key}={new}: must be more than the run's {old}")
     if problems:
         raise ConfigError(problems)
-
-
-def with_found_paths(config: Config) -> Config:
-    """`config` with a data path that was found beside its file made absolute.
-
-    The copy in the run folder lies elsewhere and must still find it.
-    """
-    path = config.data.options.get("path")
-    if not isinstance(path, str) or Path(path).exists():
-        return config
-    found = Path(config.folder) / path
-    if not found.exists():
-        return config
-    data = config.data.model_copy(update={"path": str(found.resolve())})
-    return config.model_copy(update={"data": data})
 
 
 # Small things -------------------------------------------------------------------------------------

@@ -1,0 +1,122 @@
+"""The command line itself: usage, problems in one line each, exit statuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnad import cli
+from nnad.errors import DivergedError, ShapeError, UserError
+from nnad.training.callbacks import Interrupted
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "lines"),
+    [
+        (UserError(["a", "b"]), 2, ["a", "b"]),
+        (DivergedError("diverged"), 3, ["diverged"]),
+        (ShapeError("shapes"), 2, ["shapes"]),
+        (Interrupted(2), 130, ["SIGINT"]),
+        (Interrupted(15), 143, ["SIGTERM"]),
+        (KeyboardInterrupt(), 130, []),
+        (FileNotFoundError(2, "No such file or directory", "x.csv"), 2, ["x.csv: no such file"]),
+        (PermissionError(13, "Permission denied", "runs"), 2, ["runs: Permission denied"]),
+        (MemoryError("too large"), 2, None),
+    ],
+)
+def test_what_ends_a_command_becomes_lines_and_a_status(error, status, lines, capsys):
+    def command(arguments):
+        raise error
+
+    assert cli.run(command, []) == status
+    told = capsys.readouterr().err.splitlines()
+    assert told == lines if lines is not None else len(told) == 1
+
+
+def test_mistakes_of_ours_are_not_hidden():
+    def command(arguments):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cli.run(command, [])
+
+
+def test_warnings_are_told_in_a_line(capsys):
+    import warnings
+
+    def command(arguments):
+        warnings.warn("two\nlines", stacklevel=1)
+        return 0
+
+    assert cli.run(command, []) == 0
+    assert capsys.readouterr().err == "warning: two lines\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+        (["train"], "one of the arguments --config --resume is required"),
+        (["train", "--config"], "--config: expected one argument"),
+        (["train", "--config", "a", "--resume", "b"], "not allowed with"),
+        (["train", "--resume", "b", "--check"], "--resume goes with none of"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
+        (["evaluate"], "the following arguments are required: run"),
+        (["evaluate", "nowhere"], "nowhere: no such run"),
+        (["predict", "nowhere", "--input", "a.csv"], "required: --output"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(arguments, message, capsys):
+    try:
+        status = cli.main(arguments)
+    except SystemExit as end:
+        status = end.code
+    out, err = capsys.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_goes_to_stdout(arguments, capsys):
+    try:
+        status = cli.main(arguments)
+    except SystemExit as end:
+        status = end.code
+    out, err = capsys.readouterr()
+    assert (status or 0, err) == (0, "")
+    assert "nnad" in out
+
+
+def test_overrides_may_stand_between_options(capsys):
+    order = ["trainer.epochs=2", "--config", "mlp.yaml", "--print-config", "seed=5"]
+    assert cli.main(["train", *order]) == 0
+    out = capsys.readouterr().out
+    assert "seed: 5" in out
+    assert "epochs: 2" in out
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_scripts_run_from_any_folder(script, tmp_path):
+    command = [sys.executable, ROOT / "scripts" / f"{script}.py", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {script}.py")
+
+
+def test_print_config_prints_yaml_that_trains(capsys, tmp_path):
+    assert cli.main(["train", "--config", "mlp.yaml", "--print-config"]) == 0
+    first = capsys.readouterr().out
+    (tmp_path / "again.yaml").write_text(first)
+    assert cli.main(["train", "--config", str(tmp_path / "again.yaml"), "--print-config"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_check_prints_shapes_and_counts(capsys):
+    assert cli.main(["train", "--config", "mlp.yaml", "--check", "baseline=false"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "4,810" in out
+    assert "(64, 64)" in out
