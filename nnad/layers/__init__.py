@@ -40,6 +40,18 @@ from nnad.layers.containers import (
     Residual,
     Sequential,
 )
+from nnad.layers.conv import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    DepthwiseConv2d,
+    SeparableConv2d,
+    Upsample,
+    ZeroPad1d,
+    ZeroPad2d,
+)
 from nnad.layers.dropout import Dropout, GaussianNoise, SpatialDropout
 from nnad.layers.embedding import ColumnEmbedding, Embedding, EmbeddingBag, PeriodicEmbedding
 from nnad.layers.linear import Bilinear, Linear
@@ -54,8 +66,40 @@ from nnad.layers.normalization import (
     RMSNorm,
 )
 from nnad.layers.parameter import FlatBuffer, Parameter
+from nnad.layers.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1d,
+    MaxPool2d,
+)
 
 __all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "DepthwiseConv2d",
+    "SeparableConv2d",
+    "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "MaxPool1d",
+    "MaxPool2d",
     "CELU",
     "ELU",
     "GELU",

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnad.autodiff.tensor import value_of
 from nnad.layers.module import Module
-from nnad.ops.shape import concatenate, reshape, transpose
+from nnad.ops import concatenate, reshape, transpose
 
 __all__ = [
     "Concat",

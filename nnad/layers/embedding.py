@@ -14,10 +14,8 @@ from nnad.autodiff.tensor import value_of
 from nnad.initializers import initializer
 from nnad.layers.module import Module, ModuleList
 from nnad.layers.parameter import Parameter
-from nnad.ops.elementwise import cos, multiply, relu, sin
+from nnad.ops import concatenate, cos, matmul, multiply, relu, reshape, sin
 from nnad.ops.gather import add_rows, take_rows
-from nnad.ops.linalg import matmul
-from nnad.ops.shape import concatenate, reshape
 from nnad.random import Rng, as_generator
 
 __all__ = ["ColumnEmbedding", "Embedding", "EmbeddingBag", "PeriodicEmbedding"]

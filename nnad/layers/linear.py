@@ -9,8 +9,7 @@ from nnad.autodiff.tensor import value_of
 from nnad.initializers import initializer
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
-from nnad.ops.fused import linear
-from nnad.ops.shape import reshape
+from nnad.ops import linear, reshape
 from nnad.random import Rng, as_generator
 
 __all__ = ["Bilinear", "Linear"]

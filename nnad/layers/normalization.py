@@ -11,6 +11,7 @@ import numpy as np
 from nnad.autodiff.tensor import value_of
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
+from nnad.ops import reshape
 from nnad.ops.normalize import (
     batch_norm,
     layer_norm,
@@ -18,7 +19,6 @@ from nnad.ops.normalize import (
     standardize,
     update_running_statistics,
 )
-from nnad.ops.shape import reshape
 
 __all__ = [
     "BatchNorm1d",

@@ -10,8 +10,10 @@ from nnad.ops.index import *  # noqa: F403
 from nnad.ops.linalg import *  # noqa: F403
 from nnad.ops.noise import *  # noqa: F403
 from nnad.ops.normalize import *  # noqa: F403
+from nnad.ops.pool import *  # noqa: F403
 from nnad.ops.reduce import *  # noqa: F403
 from nnad.ops.shape import *  # noqa: F403
 from nnad.ops.special import *  # noqa: F403
+from nnad.ops.window import *  # noqa: F403
 
 methods.install()
