@@ -34,27 +34,32 @@ class Remote:
         return PurePosixPath(urlsplit(self.url).path).name
 
 
-def _idx(base: str, digests: Mapping[str, str]) -> tuple[Remote, ...]:
-    return tuple(Remote(f"{base}/{name}-ubyte.gz", digest) for name, digest in digests.items())
+def _idx(base: str, algorithm: str, digests: Mapping[str, str]) -> tuple[Remote, ...]:
+    return tuple(
+        Remote(f"{base}/{name}-ubyte.gz", f"{algorithm}:{digest}")
+        for name, digest in digests.items()
+    )
 
 
 SETS: dict[str, tuple[Remote, ...]] = {
     "mnist": _idx(
         "https://storage.googleapis.com/cvdf-datasets/mnist",
+        "sha256",
         {
-            "train-images-idx3": "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            "train-labels-idx1": "sha256:3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            "t10k-images-idx3": "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            "t10k-labels-idx1": "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "train-images-idx3": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "train-labels-idx1": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "t10k-images-idx3": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "t10k-labels-idx1": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         },
     ),
     "fashion_mnist": _idx(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "md5",
         {
-            "train-images-idx3": "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "train-labels-idx1": "md5:25c81989df183df01b3e8a0aad5dffbe",
-            "t10k-images-idx3": "md5:bef4ecab320f06d8554ea6380940ec79",
-            "t10k-labels-idx1": "md5:bb300cfdad3c16e7a12a480ee83cd310",
+            "train-images-idx3": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1": "bb300cfdad3c16e7a12a480ee83cd310",
         },
     ),
     "tinyshakespeare": (

@@ -2,54 +2,83 @@
 
 from __future__ import annotations
 
-import mmap
+import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, NoReturn
 
 import numpy as np
 
-__all__ = ["LazyRows", "MappedArray"]
+from nnad.errors import DataError
 
-RELEASE_BYTES = 64 * 2**20  # of a mapped file, before its pages are given back
+__all__ = ["FileRows", "LazyRows"]
 
 
-class MappedArray:
-    """An array in a file, mapped into memory read-only and never resident as a whole.
+class FileRows:
+    """The rows of an array in a file, read when they are asked for.
 
-    Pages that were read are given back every 64 MiB, so a file larger than memory costs only that.
+    Rows are read one by one into memory. A memory map would be simpler, but its pages count as the
+    process's own and come sixteen at a time, so random rows of a large file soon fill memory.
 
     Args:
         path: the file.
-        dtype, shape: of the array, rows first.
+        dtype, shape: of the array, rows first, in row order.
         offset: bytes before its first element.
     """
 
     def __init__(
         self, path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int = 0
     ) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if hasattr(mmap, "MADV_RANDOM"):
-            self._map.madvise(mmap.MADV_RANDOM)  # no read-ahead of rows that are not asked for
-        count = int(np.prod(shape))
-        self.array = np.frombuffer(self._map, dtype, count, offset).reshape(shape)
-        self._touched = 0
+        self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
+        self._row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+        self._file = path.open("rb", buffering=0)
+        self._lock = Lock()  # a thread that prefetches and one that evaluates share the position
+        weakref.finalize(self, self._file.close)
 
-    def __getitem__(self, key: Any) -> np.ndarray:
-        rows = np.array(self.array[key])
-        self._touched += max(rows.nbytes, len(rows) * mmap.PAGESIZE)
-        if self._touched > RELEASE_BYTES and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
+        """The rows of a slice or an array of positions, as a new array."""
+        if isinstance(key, slice):
+            start, stop, step = key.indices(len(self))
+            if step == 1:
+                return self._read_run(start, max(stop, start))
+            key = np.arange(start, stop, step)
+        rows = np.empty((len(key), *self.shape[1:]), self.dtype)
+        size, offset = self._row_bytes, self.offset
+        room = rows.reshape(-1).view(np.uint8).data
+        seek, read = self._file.seek, self._file.readinto
+        with self._lock:
+            for i, row in enumerate(key.tolist()):
+                seek(offset + row * size)
+                if read(room[i * size : (i + 1) * size]) != size:
+                    self._complain(row)
         return rows
+
+    def _read_run(self, start: int, stop: int) -> np.ndarray:
+        rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        room = rows.reshape(-1).view(np.uint8).data
+        done = 0
+        with self._lock:
+            self._file.seek(self.offset + start * self._row_bytes)
+            while done < len(room):  # the system reads at most 2 GiB at once
+                got = self._file.readinto(room[done:])
+                if not got:
+                    self._complain(start + done // self._row_bytes)
+                done += got
+        return rows
+
+    def _complain(self, row: int) -> NoReturn:
+        raise DataError(f"{self.path}: ends before row {row}; was it changed during training?")
 
 
 class LazyRows:
     """Rows of an array in some order, each passed through a function when it is read.
 
     Args:
-        base: an array, a view into one (such as overlapping windows), or a `MappedArray`.
+        base: an array, a view into one (such as overlapping windows), or `FileRows`.
         index: the rows of ``base``, in order; None for all.
         transform: from an array of rows to the array handed out.
 
@@ -60,12 +89,12 @@ class LazyRows:
 
     def __init__(
         self,
-        base: np.ndarray | MappedArray | LazyRows,
+        base: np.ndarray | FileRows | LazyRows,
         index: np.ndarray | slice | None = None,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.base = base
-        total = len(base.array if isinstance(base, MappedArray) else base)
+        total = len(base)
         self.index: np.ndarray | None = (
             np.arange(total)[index] if isinstance(index, slice) else index
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from nnad.data.dataset import Features, Raw
-from nnad.data.lazy import LazyRows, MappedArray
+from nnad.data.lazy import FileRows, LazyRows
 from nnad.data.options import Option, Options, source
 from nnad.data.sources.npz import array_features
 from nnad.errors import DataError
@@ -26,7 +26,7 @@ IN_MEMORY = 64 * 2**20  # bytes; larger files stay on disk
     Option("weight", str | None, None, "file with the weight of each row"),
 )
 def load_npy(options: Options) -> Raw:
-    """Inputs and targets in NPY files; inputs over 64 MiB are mapped, and may exceed memory."""
+    """Inputs and targets in NPY files; inputs over 64 MiB stay on disk, and may exceed memory."""
     paths = {
         name: options.locate(name)
         for name in ("path", "target", "weight")
@@ -36,15 +36,9 @@ def load_npy(options: Options) -> Raw:
         raise DataError("data.target: missing: the file with the targets")
     arrays = {name: open_npy(path) for name, path in paths.items()}
     x = arrays["path"]
-    in_memory = {
-        name: array.array if isinstance(array, MappedArray) else array
-        for name, array in arrays.items()
-        if name != "path"
-    }
+    in_memory = {name: array[:] for name, array in arrays.items() if name != "path"}
     return Raw(
-        Features(LazyRows(x))
-        if isinstance(x, MappedArray)
-        else array_features(x, str(paths["path"])),
+        Features(LazyRows(x)) if isinstance(x, FileRows) else array_features(x, str(paths["path"])),
         in_memory.get("target"),
         weight=in_memory.get("weight"),
         target_names=["target"],
@@ -53,8 +47,8 @@ def load_npy(options: Options) -> Raw:
     )
 
 
-def open_npy(path: Path) -> np.ndarray | MappedArray:
-    """The array of an NPY file: in memory up to 64 MiB, else mapped.
+def open_npy(path: Path) -> np.ndarray | FileRows:
+    """The array of an NPY file: in memory up to 64 MiB, else on disk.
 
     Raises:
         DataError: for files that are not NPY, hold Python objects or are shorter than they say.
@@ -81,7 +75,7 @@ def open_npy(path: Path) -> np.ndarray | MappedArray:
             f"{path}: {dtype} in {'column' if column_major else 'row'} order cannot be read in "
             "pieces; save a C-ordered array of numbers (numpy.ascontiguousarray)"
         )
-    return MappedArray(path, dtype, shape, offset)
+    return FileRows(path, dtype, shape, offset)
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
