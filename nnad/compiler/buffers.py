@@ -40,6 +40,7 @@ class Plan:
         arrays: the array of every value that has a fixed one.
         blocks: the memory behind the planned values.
         in_place: gradients that are computed where they are collected: no copy is needed.
+        views: values that are fixed views of fixed arrays.
         peak: bytes of all planned values that are alive at once, at most.
         unshared: bytes they would take without sharing.
     """
@@ -47,6 +48,7 @@ class Plan:
     arrays: dict[Value, np.ndarray] = field(default_factory=dict)
     blocks: list[np.ndarray] = field(default_factory=list)
     in_place: set[Instruction] = field(default_factory=set)
+    views: set[Value] = field(default_factory=set)
     peak: int = 0
     unshared: int = 0
 
@@ -56,17 +58,28 @@ class Plan:
         return sum(block.nbytes for block in self.blocks)
 
 
-def plan_buffers(program: Program) -> Plan:
-    """Give every value of `program` that can have one a fixed array."""
-    return _Planner(program).run()
+def plan_buffers(program: Program, everything: bool = False) -> Plan:
+    """Give every value of `program` that can have one a fixed array.
+
+    Args:
+        everything: also inputs, and results of operations that cannot write into a given array:
+            a back end then copies them.
+    """
+    return _Planner(program, everything).run()
 
 
 class _Planner:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, everything: bool) -> None:
         self.program = program
+        self.everything = everything
         self.plan = Plan()
+        if everything:
+            for instruction in program.instructions:
+                for value in instruction.outputs:
+                    if not instruction.is_view:
+                        value.base = None
         self.last_use = _last_uses(program)
-        self.homes = _homes(program, self.plan.in_place)
+        self.homes = _homes(program, self.plan.in_place, everything)
         self.free: list[np.ndarray] = []
         self.block_of: dict[Value, np.ndarray] = {}
         self.live = 0
@@ -79,20 +92,26 @@ class _Planner:
         for value in values_in(self.program.outputs):
             if value.kind == EXTERNAL:
                 self.plan.arrays[value] = value.array
+        if self.everything:
+            for value in self.program.inputs:
+                self.plan.arrays[value] = np.empty(value.shape, value.dtype)
         for number, instruction in enumerate(self.program.instructions):
             self._place(number, instruction)
             self._release(number, instruction)
         return self.plan
 
     def _place(self, number: int, instruction: Instruction) -> None:
-        if instruction.is_view:
-            self._place_view(instruction)
+        if instruction.is_view and self._place_view(instruction):
             return
-        if instruction.primitive is None or not instruction.outputs:
-            return
-        value = instruction.outputs[0]
-        if not takes_out(instruction.primitive.forward) or value.base is not None:
-            return
+        if self.everything:
+            for value in instruction.outputs:
+                self._place_value(number, instruction, value)
+        elif instruction.primitive is not None and instruction.outputs:
+            value = instruction.outputs[0]
+            if takes_out(instruction.primitive.forward) and value.base is None:
+                self._place_value(number, instruction, value)
+
+    def _place_value(self, number: int, instruction: Instruction, value: Value) -> None:
         if value in self.homes:
             self.plan.arrays[value] = self.homes[value]
             return
@@ -103,7 +122,7 @@ class _Planner:
         self.plan.arrays[value] = _laid_out(block, value.array)
         self.plan.unshared += value.nbytes
 
-    def _place_view(self, instruction: Instruction) -> None:
+    def _place_view(self, instruction: Instruction) -> bool:
         """A view of a fixed array is itself fixed: it is made once, now."""
         source, value = instruction.args[0], instruction.outputs[0]
         array = self.plan.arrays.get(source)
@@ -113,14 +132,17 @@ class _Planner:
             return
         primitive: Any = instruction.primitive
         view = primitive.forward(array, *instruction.args[1:], **instruction.kwargs)
-        if isinstance(view, np.ndarray) and np.may_share_memory(view, array):
+        shares = isinstance(view, np.ndarray) and np.may_share_memory(view, array)
+        if shares:
             self.plan.arrays[value] = view
+            self.plan.views.add(value)
+        return shares
 
     def _reusable_input(
         self, number: int, instruction: Instruction, value: Value
     ) -> np.ndarray | None:
         """The block of an input that dies here and has the output's very layout."""
-        if instruction.primitive is None or instruction.primitive.kind != "elementwise":
+        if not _is_elementwise(instruction):
             return None
         for source in instruction.inputs():
             block = self.block_of.get(source)
@@ -152,6 +174,12 @@ class _Planner:
             if self.last_use.get(value, number) <= number and value in self.block_of:
                 self.free.append(self.block_of.pop(value))
                 self.live -= value.nbytes
+
+
+def _is_elementwise(instruction: Instruction) -> bool:
+    if instruction.primitive is None:
+        return bool(instruction.facts.get("elementwise"))
+    return instruction.primitive.kind == "elementwise"
 
 
 def aligned(nbytes: int) -> np.ndarray:
@@ -199,7 +227,17 @@ def _last_uses(program: Program) -> dict[Value, int]:
     return last
 
 
-def _homes(program: Program, in_place: set[Instruction]) -> dict[Value, np.ndarray]:
+def _writes_out(producer: Instruction, value: Value) -> bool:
+    return (
+        producer.primitive is not None
+        and producer.outputs[0] is value
+        and takes_out(producer.primitive.forward)
+    )
+
+
+def _homes(
+    program: Program, in_place: set[Instruction], everything: bool
+) -> dict[Value, np.ndarray]:
     """Results that can be written right into the gradient they are assigned to.
 
     Only where nothing between the computation and the assignment may touch that gradient.
@@ -224,9 +262,9 @@ def _homes(program: Program, in_place: set[Instruction]) -> dict[Value, np.ndarr
         if (
             alone
             and value not in homes
-            and producer.primitive is not None
-            and producer.outputs[0] is value
-            and takes_out(producer.primitive.forward)
+            and (everything or _writes_out(producer, value))
+            and producer.action is None
+            and not producer.is_view
             and value.base is None
             and not producer.has_effect
             and target.dtype == value.dtype

@@ -14,6 +14,8 @@ from nnad.compiler.buffers import plan_buffers
 from nnad.compiler.capture import Capture
 from nnad.compiler.passes import optimize
 from nnad.compiler.program import Program, Value
+from nnad.compiler.choice import choose_backend, choose_threads
+from nnad.compiler.native.blas import numpy_blas
 from nnad.compiler.source import build
 
 MAX_PROGRAMS = 16
@@ -22,13 +24,21 @@ MAX_PROGRAMS = 16
 class Replay:
     """One program, ready to run: for one set of shapes, dtypes, static arguments and modes."""
 
-    def __init__(self, capture: Capture, program: Program, tensors: list[bool]) -> None:
+    def __init__(
+        self, capture: Capture, program: Program, tensors: list[bool], backend: str, threads: int
+    ) -> None:
         self.guards = capture.guards
         self.captured = len(program.instructions)
         self.program = optimize(program)
-        self.plan = plan_buffers(program)
-        self.run, self.source = build(program, self.plan)
         self.tensors = tensors
+        blas = numpy_blas() if backend == "native" else None
+        if blas is None:
+            self.plan = plan_buffers(program)
+            self.run, self.source = build(program, self.plan)
+        else:
+            from nnad.compiler.native.backend import build_native
+
+            self.run, self.source, self.plan = build_native(program, blas, threads)
 
     def fits(self) -> bool:
         """Whether everything outside that the capture depended on is as it was."""
@@ -63,8 +73,10 @@ class Compiled:
         programs: how many programs there are (one per set of shapes, dtypes and modes).
     """
 
-    def __init__(self, step: Callable[..., Any]) -> None:
+    def __init__(self, step: Callable[..., Any], backend: str, threads: int) -> None:
         self.step = step
+        self.backend = backend
+        self.threads = threads
         self.replays: dict[Hashable, list[Replay]] = {}
         self.last: Replay | None = None
         update_wrapper(self, step)
@@ -109,7 +121,7 @@ class Compiled:
             isinstance(x, Tensor) and isinstance(y, Value)
             for x, y in zip(outputs, program.outputs, strict=True)
         ]
-        self.last = Replay(capture, program, tensors)
+        self.last = Replay(capture, program, tensors, self.backend, self.threads)
         self.replays.setdefault(signature, []).append(self.last)
         return result
 
@@ -139,7 +151,9 @@ class Compiled:
         return self.last
 
 
-def compile(step: Callable[..., Any]) -> Compiled:  # noqa: A001
+def compile(  # noqa: A001
+    step: Callable[..., Any], *, backend: str = "auto", threads: int | str = "auto"
+) -> Compiled:
     """Compile a step as the user wrote it.
 
     The first call is an ordinary one that is recorded; later calls with the same shapes, dtypes
@@ -150,6 +164,11 @@ def compile(step: Callable[..., Any]) -> Compiled:  # noqa: A001
 
     Args:
         step: a function of arrays; it may close over models and optimizers.
+        backend: "numpy" (the same kernels as eager: bit for bit the same results), "native" (fused
+            machine code through llvmlite, the extra `fast`: the same to rounding), or "auto":
+            native where it can be had.
+        threads: how many threads a native program may use; "auto": as many as there are cores, at
+            most two.
 
     Returns:
         A function that returns what `step` returns.
@@ -158,4 +177,4 @@ def compile(step: Callable[..., Any]) -> Compiled:  # noqa: A001
     >>> float(double_sum(np.ones(3))), float(double_sum(np.arange(3.0)))
     (6.0, 6.0)
     """
-    return Compiled(step)
+    return Compiled(step, choose_backend(backend), choose_threads(threads))

@@ -25,13 +25,18 @@ class SourceWriter:
         self.plan = plan
         self.namespace: dict[str, Any] = {"np": np}
         self.names: dict[Value, str] = {}
-        self.buffers: dict[int, str] = {}
+        self.kept: list[Any] = []
+
+    def keep(self, *items: Any) -> None:
+        """Hold objects whose memory the generated code refers to by address."""
+        self.kept.extend(items)
+        self.namespace["_kept"] = self.kept
 
     def write(self) -> str:
         """The text of the function `step`."""
         inputs = [self.reference(v) for v in self.program.inputs]
         lines = [line for i in self.program.instructions for line in self.statement(i)]
-        returned = ", ".join(self._returned(x) for x in self.program.outputs)
+        returned = ", ".join(self.returned(x) for x in self.program.outputs)
         head = [
             f"# {self.program.name}: {len(self.program.instructions)} operations "
             f"({self.program.captured} captured), {len(self.plan.blocks)} buffers of "
@@ -43,22 +48,38 @@ class SourceWriter:
     def statement(self, instruction: Instruction) -> list[str]:
         """The line, or none, that does what `instruction` does."""
         if instruction.action is not None:
-            call = f"{self._name(instruction.name, instruction.action)}()"
-            outs = [self.reference(v) for v in instruction.outputs]
-            return [f"{outs[0]} = {call}" if outs else call]
+            call = f"{self.name(instruction.name, instruction.action)}()"
+            if not instruction.outputs:
+                return [call]
+            (value,) = instruction.outputs
+            if value in self.plan.arrays:
+                return [f"{self.reference(value)}[...] = {call}"]
+            return [f"{self.reference(value)} = {call}"]
         if instruction.primitive is None:
             return self._collect(instruction)
         if instruction.outputs and instruction.outputs[0] in self.plan.arrays:
-            if instruction.is_view:
+            if instruction.outputs[0] in self.plan.views:
                 return []
-            if instruction.pattern is instruction.outputs[0]:
+            if self._is_written(instruction) and instruction.pattern is instruction.outputs[0]:
                 return [
                     self._with_comment(self._call(instruction, instruction.outputs[0]), instruction)
                 ]
         call = self._call(instruction, self._planned_first(instruction))
         if not instruction.outputs:
             return [call]
-        return [self._with_comment(f"{self._pattern(instruction.pattern)} = {call}", instruction)]
+        written = instruction.outputs[0] if self._is_written(instruction) else None
+        line = f"{self._pattern(instruction.pattern, written)} = {call}"
+        copies = [
+            f"np.copyto({self.reference(v)}, {v.name})"
+            for v in instruction.outputs
+            if v in self.plan.arrays and v is not written
+        ]
+        return [self._with_comment(line, instruction), *copies]
+
+    def _is_written(self, instruction: Instruction) -> bool:
+        """Whether the operation writes its first output where the plan wants it."""
+        first = self._planned_first(instruction)
+        return first is not None and takes_out(instruction.primitive.forward)  # type: ignore[union-attr]
 
     def _with_comment(self, code: str, instruction: Instruction) -> str:
         value = instruction.outputs[0]
@@ -66,29 +87,30 @@ class SourceWriter:
 
     def _planned_first(self, instruction: Instruction) -> Value | None:
         first = instruction.outputs[0] if instruction.outputs else None
-        return first if first in self.plan.arrays and not instruction.is_view else None
+        return first if first in self.plan.arrays else None
 
     def _call(self, instruction: Instruction, out: Value | None) -> str:
         forward = instruction.primitive.forward  # type: ignore[union-attr]
-        function = self._name(instruction.name, forward)
+        function = self.name(instruction.name, forward)
         args = [self.expression(a) for a in instruction.args]
         args += [f"{k}={self.expression(v)}" for k, v in instruction.kwargs.items()]
         if out is not None and takes_out(forward):
             args.append(f"out={self.reference(out)}")
         return f"{function}({', '.join(args)})"
 
-    def _pattern(self, pattern: Any) -> str:
+    def _pattern(self, pattern: Any, written: Value | None) -> str:
+        """The left side of an assignment: names of the results, in the structure they come in."""
         if isinstance(pattern, tuple):
-            inner = ", ".join(self._pattern(p) for p in pattern)
+            inner = ", ".join(self._pattern(p, written) for p in pattern)
             return f"({inner},)" if len(pattern) == 1 else f"({inner})"
-        if pattern is None or pattern in self.plan.arrays:
+        if pattern is None or pattern is written:
             return "_"
-        return self.reference(pattern)
+        return pattern.name if pattern in self.plan.arrays else self.reference(pattern)
 
     def _collect(self, instruction: Instruction) -> list[str]:
         """Store or add a gradient, and say that it is there."""
         target, value = instruction.args
-        leaf = self._name("leaf", instruction.facts["leaf"])
+        leaf = self.name("leaf", instruction.facts["leaf"])
         where = self.reference(target)
         mark = f"{leaf}.grad = {where}"
         if instruction in self.plan.in_place:
@@ -97,7 +119,7 @@ class SourceWriter:
             return [f"np.copyto({where}, {self.expression(value)})", mark]
         return [f"np.add({where}, {self.expression(value)}, {where})", mark]
 
-    def _returned(self, item: Any) -> str:
+    def returned(self, item: Any) -> str:
         if not isinstance(item, Value):
             return self.expression(item)
         text = self.reference(item)
@@ -113,9 +135,9 @@ class SourceWriter:
         if array is None:
             name = value.name
         elif value.kind == EXTERNAL:
-            name = self._name(value.name, array)
+            name = self.name(value.name, array)
         else:
-            name = self._name(f"b_{value.name}", array)
+            name = self.name(f"b_{value.name}", array)
         self.names[value] = name
         return name
 
@@ -137,9 +159,9 @@ class SourceWriter:
             return "..." if item is Ellipsis else repr(item)
         if isinstance(item, float) and np.isfinite(item):
             return repr(item)
-        return self._name("k", item)
+        return self.name("k", item)
 
-    def _name(self, wanted: str, item: Any) -> str:
+    def name(self, wanted: str, item: Any) -> str:
         """A name in the namespace that stands for `item`."""
         name = "".join(c if c.isalnum() or c == "_" else "_" for c in wanted)
         if not name.isidentifier() or keyword.iskeyword(name):

@@ -1,0 +1,51 @@
+"""Which back end and how many threads a compiled step gets."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+
+MAX_THREADS = 2
+BACKENDS = ("auto", "numpy", "native")
+
+
+def choose_backend(wanted: str) -> str:
+    """ "numpy" or "native"; for "auto" native where llvmlite and NumPy's OpenBLAS are there."""
+    if wanted not in BACKENDS:
+        raise ValueError(f"compile: backend is one of {', '.join(BACKENDS)}; got {wanted!r}")
+    if wanted == "numpy":
+        return "numpy"
+    missing = why_not_native()
+    if missing is None:
+        return "native"
+    _say_once(missing)
+    return "numpy"
+
+
+@functools.cache
+def why_not_native() -> str | None:
+    """Why there can be no native programs here; None if there can."""
+    if importlib.util.find_spec("llvmlite") is None:
+        return "llvmlite is not installed (pip install 'nnad[fast]')"
+    from nnad.compiler.native.blas import numpy_blas
+
+    if numpy_blas() is None:
+        return "this NumPy does not carry OpenBLAS"
+    return None
+
+
+@functools.cache
+def _say_once(missing: str) -> None:
+    print(f"nnad: compiled steps run as NumPy programs: {missing}", file=sys.stderr)
+
+
+def choose_threads(wanted: int | str) -> int:
+    """A number of threads; "auto": the cores this process may use, at most two."""
+    if wanted == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return min(MAX_THREADS, cores or 1)
+    if not isinstance(wanted, int) or wanted < 1:
+        raise ValueError(f'compile: threads is "auto" or at least 1; got {wanted!r}')
+    return min(MAX_THREADS, wanted)

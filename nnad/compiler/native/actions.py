@@ -1,0 +1,210 @@
+"""Native forms of actions: optimizer updates and gradient clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nnad.compiler.native.ir import Place, Unsupported
+from nnad.compiler.native.kernels import require
+from nnad.compiler.native.loops import nest
+from nnad.compiler.native.module import Module
+from nnad.compiler.native.tracing import Emitter, Scalar, Tracer, scalars_in
+from nnad.compiler.program import Instruction, Value
+
+
+class Retrace(Exception):
+    """Something that the program was specialised on has changed: it must be made anew."""
+
+
+def optimizer_update(
+    module: Module, instruction: Instruction, collected: set[int]
+) -> Callable[[], None]:
+    """One loop over each flat vector of parameters.
+
+    Args:
+        collected: ids of the leaves whose gradients the program computes.
+
+    Returns:
+        What Python does before the program runs: count the step, write down its scalars.
+    """
+    optimizer = instruction.facts.get("optimizer")
+    require(optimizer is not None and not optimizer.per_parameter, "an update of single matrices")
+    parts = []
+    for group, segments in zip(optimizer.param_groups, optimizer._segments, strict=True):
+        require(not group["maximize"], "maximisation")
+        for segment in segments:
+            leaves = [p.node for p in segment.params]
+            require(all(id(leaf) in collected for leaf in leaves), "a parameter without gradient")
+            require(segment.steps.count(segment.steps[0]) == len(leaves), "steps that differ")
+            parts.append(_Update(module, optimizer, group, segment))
+
+    def prepare() -> None:
+        for part in parts:
+            part.prepare()
+
+    return prepare
+
+
+class _Update:
+    """The update of one flat vector."""
+
+    def __init__(self, module: Module, optimizer: Any, group: Any, segment: Any) -> None:
+        self.optimizer, self.group, self.segment = optimizer, group, segment
+        scalars = optimizer.scalars(group, max(1, segment.steps[0]))
+        self.function = optimizer.kernel(group)
+        self.trace = Tracer(self.function, segment.whole, scalars)
+        self.values = np.zeros(max(1, len(self.trace.dynamic)), np.float64)
+        self._emit(module)
+
+    def _emit(self, module: Module) -> None:
+        arrays = self.segment.whole
+        scratch = len(arrays) - len(self.segment.scratch)
+        kernel = module.kernel(arrays[0].dtype)
+        places = [module.place(a) for a in arrays]
+        slot = module.place(self.values)
+        kernel.scalar_registers = [  # type: ignore[attr-defined]
+            kernel.load(slot, [str(i)]) for i in range(len(self.trace.dynamic))
+        ]
+        results = {
+            i: self.trace.vectors[i].expression for i in self.trace.changed() if i < scratch
+        }
+        require(1 not in results, "an update that changes the gradient")
+        found: dict[int, Scalar] = {}
+        seen: set[int] = set()
+        for expression in results.values():
+            scalars_in(expression, found, seen)
+        constants = {}
+        for key, scalar in found.items():
+            register = scalar.emit(kernel)
+            if kernel.type == "float":
+                register = kernel.emit(f"fptrunc double {register} to float")
+            constants[key] = register
+        n = arrays[0].size
+        with nest(module, kernel, [n], n * 8) as (i,):
+            emitter = Emitter(kernel, lambda j: kernel.load(places[j], [i]), constants)
+            registers = {j: emitter.value(e) for j, e in results.items()}
+            for j, register in registers.items():
+                kernel.store(places[j], [i], register)
+        module.call(kernel)
+
+    def prepare(self) -> None:
+        segment = self.segment
+        step = segment.steps[0] + 1
+        scalars = self.optimizer.scalars(self.group, step)
+        dynamic = [scalars[i] for i in self.trace.dynamic]
+        if not all(guard(dynamic) for guard in self.trace.guards):
+            raise Retrace
+        if self.optimizer.kernel(self.group) is not self.function:
+            raise Retrace
+        self.values[: len(dynamic)] = dynamic
+        segment.steps = [step] * len(segment.steps)
+
+
+def clip_norm(module: Module, instruction: Instruction) -> None:
+    """The norm of all gradients, and their scaling where it is too large."""
+    facts = instruction.facts
+    require(facts.get("norm_type") == 2.0, "a norm other than 2")
+    arrays = joined([p.node.buffer for p in facts["params"]])
+    (out,) = instruction.outputs
+    partial = np.zeros(8 * max(1, module.threads), np.float64)
+    sums, norm = module.place(partial), module.place(out)
+    kernel = module.kernel(arrays[0].dtype)
+    total = kernel.variable("double", kernel.number(0, "double"))
+    places = [module.place(a) for a in arrays]
+    for place in places:
+        n, chunk = place.size, 4096
+        rows = -(-n // chunk)
+        start, stop = module.share(kernel, rows, n, 1)
+        with kernel.loop(stop, start) as row:
+            low = kernel.emit(f"mul nsw i64 {row}, {chunk}")
+            end = kernel.emit(f"add nsw i64 {low}, {chunk}")
+            over = kernel.emit(f"icmp sgt i64 {end}, {n}")
+            high = kernel.emit(f"select i1 {over}, i64 {n}, i64 {end}")
+            part = kernel.variable(kernel.type, kernel.number(0))
+            kernel.put(kernel.type, part, kernel.number(0))
+            with kernel.loop(high, low) as i:
+                x = kernel.load(place, [i])
+                square = kernel.op("fmul", x, x)
+                kernel.put(kernel.type, part, kernel.sum_op(kernel.get(kernel.type, part), square))
+            wide = kernel.get(kernel.type, part)
+            if kernel.type == "float":
+                wide = kernel.emit(f"fpext float {wide} to double")
+            before = kernel.get("double", total)
+            kernel.put("double", total, kernel.op("fadd", before, wide, type_="double"))
+    own = kernel.emit("mul nsw i64 %thread, 8")
+    kernel.store(sums, [own], kernel.get("double", total))
+    module.call(kernel)
+    _scale(module, places, sums, norm, float(facts["max_norm"]))
+
+
+def _scale(module: Module, places: list[Place], sums: Place, norm: Place, limit: float) -> None:
+    kernel = module.kernel(places[0].dtype)
+
+    def number(value: float) -> str:
+        return kernel.number(value, "double")
+
+    total = number(0)
+    for thread in range(max(1, module.threads)):
+        part = kernel.load(sums, [str(8 * thread)])
+        total = kernel.op("fadd", total, part, type_="double")
+    root = kernel.emit(f"call double @llvm.sqrt.f64(double {total})")
+    with kernel.only_if(kernel.emit("icmp eq i64 %thread, 0")):
+        kernel.store(norm, [], root)
+    shifted = kernel.op("fadd", root, number(1e-6), type_="double")
+    factor = kernel.op("fdiv", number(limit), shifted, type_="double")
+    narrow = factor
+    if kernel.type == "float":
+        narrow = kernel.emit(f"fptrunc double {factor} to float")
+    with kernel.only_if(kernel.compare("ult", factor, number(1), "double")):
+        for place in places:
+            n = place.size
+            start, stop = module.share(kernel, n, n)
+            with kernel.loop(stop, start) as i:
+                kernel.store(place, [i], kernel.op("fmul", kernel.load(place, [i]), narrow))
+    module.call(kernel)
+
+
+def joined(arrays: list[Any]) -> list[np.ndarray]:
+    """The arrays as few flat vectors: those that lie end to end become one."""
+    from nnad.compiler.native.module import owner_of
+
+    require(all(a is not None and a.flags.c_contiguous for a in arrays), "scattered gradients")
+    flat: list[np.ndarray] = []
+    for array in sorted(arrays, key=_address):
+        before = flat[-1] if flat else None
+        if (
+            before is not None
+            and owner_of(before) is owner_of(array)
+            and owner_of(array).ndim == 1
+            and _address(before) + before.nbytes == _address(array)
+        ):
+            owner = owner_of(array)
+            start = (_address(before) - _address(owner)) // owner.itemsize
+            flat[-1] = owner[start : start + before.size + array.size]
+        else:
+            flat.append(array.reshape(-1))
+    return flat
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+ACTIONS: dict[str, Callable[[Module, Instruction], None]] = {"clip_grad_norm": clip_norm}
+
+
+def native_action(module: Module, instruction: Instruction) -> None:
+    """Emit an action that needs nothing of Python.
+
+    Raises:
+        Unsupported: there is no native form.
+    """
+    form = ACTIONS.get(instruction.name)
+    if form is None:
+        raise Unsupported(f"the action {instruction.name}")
+    if any(not isinstance(v, Value) for v in instruction.outputs):
+        raise Unsupported("an action with an unplanned result")
+    form(module, instruction)

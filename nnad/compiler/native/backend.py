@@ -1,0 +1,192 @@
+"""The native back end: as much of a program as possible as machine code, the rest as NumPy calls."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nnad.compiler.buffers import Plan, plan_buffers
+from nnad.compiler.cache import write_source
+from nnad.compiler.native import jit
+from nnad.compiler.native.actions import native_action, optimizer_update
+from nnad.compiler.native.blas import Blas
+from nnad.compiler.native.fusion import decompose, fuse
+from nnad.compiler.native.ir import Unsupported
+from nnad.compiler.native.kernels import NATIVE
+from nnad.compiler.native.module import Module
+from nnad.compiler.native.pool import pool
+from nnad.compiler.program import Instruction, Program
+from nnad.compiler.source import SourceWriter
+
+SPLIT_PROGRAM_FROM = 4_000_000  # multiply-adds and elements below which one thread does it all
+
+
+def build_native(
+    program: Program, blas: Blas, threads: int
+) -> tuple[Callable[..., list[Any]], str, Plan]:
+    """The program as a function of its array inputs, its readable text, and its memory."""
+    decompose(program)
+    fuse(program)
+    hoist(program)
+    program.check()
+    plan = plan_buffers(program, everything=True)
+    if threads > 1 and work_of(program) < SPLIT_PROGRAM_FROM:
+        threads = 1
+    return _Builder(program, plan, blas, threads).build()
+
+
+def hoist(program: Program) -> None:
+    """Draw random numbers first: what depends on nothing need not interrupt the native code."""
+    first = [
+        i
+        for i in program.instructions
+        if i.has_effect and i.primitive is not None and not any(True for _ in i.inputs())
+    ]
+    moved = set(map(id, first))
+    program.instructions = first + [i for i in program.instructions if id(i) not in moved]
+
+
+def work_of(program: Program) -> int:
+    """Multiply-adds of the products plus elements of the rest: what decides about threads."""
+    total = 0
+    for instruction in program.instructions:
+        sizes = [int(v.array.size) for v in instruction.outputs]
+        if instruction.name == "matmul":
+            total += sizes[0] * int(instruction.args[0].shape[-1])
+        else:
+            total += sum(sizes)
+    return total
+
+
+class _Builder:
+    def __init__(self, program: Program, plan: Plan, blas: Blas, threads: int) -> None:
+        self.program, self.plan, self.blas, self.threads = program, plan, blas, threads
+        self.writer = SourceWriter(program, plan)
+        self.lines: list[str] = []
+        self.flags: list[str] = []  # lines that say which gradients are there
+        self.prepares: list[str] = []
+        self.module: Module | None = None
+        self.modules = 0
+        self.collected = {
+            id(i.facts["leaf"])
+            for i in program.instructions
+            if i.primitive is None and "leaf" in i.facts
+        }
+
+    def build(self) -> tuple[Callable[..., list[Any]], str, Plan]:
+        for instruction in self.program.instructions:
+            self._add(instruction)
+        self._flush()
+        self._flush_flags()
+        text = self._text()
+        filename = write_source(self.program.name, text)
+        linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
+        exec(compile(text, filename, "exec"), self.writer.namespace)  # noqa: S102
+        return self.writer.namespace["step"], text, self.plan
+
+    def _add(self, instruction: Instruction) -> None:
+        """Append to the current stretch of native code, or interrupt it."""
+        if instruction.is_view and instruction.outputs[0] in self.plan.views:
+            return
+        if instruction.name == "zero_grad":
+            self.flags += self.writer.statement(instruction)
+            return
+        if instruction in self.plan.in_place:
+            self.flags.append(self._mark(instruction))
+            return
+        module = self.module or Module(self.plan.arrays, self.blas, self.threads)
+        before = module.mark()
+        try:
+            self._emit(module, instruction)
+        except Unsupported as reason:
+            module.rollback(before)
+            self._flush()
+            self._flush_flags()
+            self.lines += [f"{line}  # {reason}" for line in self.writer.statement(instruction)[:1]]
+            self.lines += self.writer.statement(instruction)[1:]
+        else:
+            self.module = module
+            self.lines.append(f"#   {instruction}")
+
+    def _emit(self, module: Module, instruction: Instruction) -> None:
+        if instruction.action is not None and "optimizer" in instruction.facts:
+            prepare = optimizer_update(module, instruction, self.collected)
+            self.prepares.append(f"{self.writer.name('prepare', prepare)}()")
+            return
+        if instruction.action is not None:
+            native_action(module, instruction)
+            return
+        form = NATIVE.get(instruction.name)
+        if form is None or instruction.has_effect and instruction.primitive is not None:
+            raise Unsupported(f"{instruction.name} has no native form")
+        form(module, instruction)
+        if instruction.name in ("assign", "accumulate"):
+            self.flags.append(self._mark(instruction))
+
+    def _mark(self, instruction: Instruction) -> str:
+        leaf = self.writer.name("leaf", instruction.facts["leaf"])
+        return f"{leaf}.grad = {self.writer.reference(instruction.args[0])}"
+
+    def _flush(self) -> None:
+        """End the current stretch of native code: compile it, and call it here."""
+        module, self.module = self.module, None
+        if module is None:
+            return
+        run = jit.load(module.text(), "run")
+        table = module.table()
+        address = self.writer.name("table", table.__array_interface__["data"][0])
+        self.writer.keep(module, table)
+        function = self.writer.name("native", run)
+        if self.threads > 1:
+            self.lines.append(f"{self.writer.name('pool', pool())}.run({function}, {address})")
+        else:
+            self.lines.append(f"{function}({address}, 0)")
+        if "check" in module.calls:
+            status = self.writer.name("status", module.status)
+            failed = self.writer.name("failed", module.failures)
+            self.lines.append(f"if {status}[0]: explain_failure({status}, {failed})")
+            self.writer.namespace["explain_failure"] = explain_failure
+
+    def _flush_flags(self) -> None:
+        self.lines += self.flags
+        self.flags = []
+
+    def _text(self) -> str:
+        names = [v.name for v in self.program.inputs]
+        copies = [
+            f"np.copyto({self.writer.reference(v)}, {name})"
+            for v, name in zip(self.program.inputs, names, strict=True)
+            if v in self.plan.arrays
+        ]
+        returned = ", ".join(self.writer.returned(x) for x in self.program.outputs)
+        self.writer.namespace["set_blas_threads"] = self.blas.set_threads
+        self.writer.namespace["blas_threads"] = self.blas.get_threads
+        body = [
+            "threads = blas_threads()",
+            "set_blas_threads(1)",
+            *self.prepares,
+            *copies,
+            *self.lines,
+            "set_blas_threads(threads)",
+            f"return [{returned}]",
+        ]
+        head = [
+            f"# {self.program.name}: {len(self.program.instructions)} operations "
+            f"({self.program.captured} captured), {self.threads} thread(s), "
+            f"{self.plan.nbytes} bytes of buffers.",
+            "# Lines that begin with '#   ' are done by the native call that follows them.",
+            f"def step({', '.join(names)}):",
+        ]
+        return "\n".join([*head, *(f"    {line}" for line in body)]) + "\n"
+
+
+def explain_failure(status: np.ndarray, failures: dict[int, Callable[[], None]]) -> None:
+    """Raise the error of the operation that found its input impossible."""
+    number = int(status[0])
+    status[0] = 0
+    failures[number]()
+
+

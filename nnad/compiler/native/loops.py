@@ -1,0 +1,48 @@
+"""Loops over arrays: which axes there are, which can be merged, who does which part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from nnad.compiler.native.ir import Kernel
+from nnad.compiler.native.module import GRAIN, Module
+
+
+def merged(
+    shape: Sequence[int], strides: Sequence[Sequence[int]]
+) -> tuple[list[int], list[list[int]]]:
+    """The same loops with fewer axes: lengths, and per operand the strides.
+
+    Axes of length one go; neighbours that every operand walks through evenly become one.
+    """
+    sizes: list[int] = []
+    steps: list[list[int]] = [[] for _ in strides]
+    for axis, n in enumerate(shape):
+        if n == 1:
+            continue
+        own = [s[axis] for s in strides]
+        if sizes and all(step[-1] == s * n for step, s in zip(steps, own, strict=True)):
+            sizes[-1] *= n
+            for step, s in zip(steps, own, strict=True):
+                step[-1] = s
+        else:
+            sizes.append(n)
+            for step, s in zip(steps, own, strict=True):
+                step.append(s)
+    if not sizes:
+        return [1], [[0] for _ in strides]
+    return sizes, steps
+
+
+@contextmanager
+def nest(
+    module: Module, kernel: Kernel, sizes: Sequence[int], work: int
+) -> Iterator[tuple[str, ...]]:
+    """Nested loops, the outermost shared among the threads; yields the indices."""
+    grain = GRAIN if len(sizes) == 1 else 1
+    with ExitStack() as stack:
+        start, stop = module.share(kernel, sizes[0], work, grain)
+        indices = [stack.enter_context(kernel.loop(stop, start))]
+        indices += [stack.enter_context(kernel.loop(n)) for n in sizes[1:]]
+        yield tuple(indices)
