@@ -10,7 +10,7 @@
 
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import DataSplits, Features, Meta, Raw, Split
-from nnad.data.loading import fingerprint, load, training_batches
+from nnad.data.loading import batching, fingerprint, load
 from nnad.data.options import Option, Options, check, source, source_table
 from nnad.data.predicting import read_rows
 from nnad.data.preprocessing import Preprocessor
@@ -27,6 +27,7 @@ __all__ = [
     "Preprocessor",
     "Raw",
     "Split",
+    "batching",
     "check",
     "class_weights",
     "fingerprint",
@@ -34,5 +35,4 @@ __all__ = [
     "read_rows",
     "source",
     "source_table",
-    "training_batches",
 ]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from nnad.data import augment
-from nnad.data.batches import BatchIterator
 from nnad.data.dataset import DataSplits, Meta, Raw, Rows, Split
 from nnad.data.lazy import LazyRows
 from nnad.data.options import Options, checked
@@ -19,7 +18,7 @@ from nnad.data.splits import count, split_indices
 from nnad.data.targets import Target, encode
 from nnad.errors import ConfigError, DataError
 
-__all__ = ["fingerprint", "load", "training_batches"]
+__all__ = ["batching", "fingerprint", "load"]
 
 WHOLE_FILE = 256 * 2**20  # larger files are fingerprinted by samples
 PIECES, PIECE = 64, 2**20
@@ -78,38 +77,38 @@ def load(
     )
 
 
-def training_batches(
-    config: Mapping[str, Any], data: DataSplits, *, seed: int = 0
-) -> BatchIterator:
-    """The batches of the training part, as the ``data`` section wants them.
-
-    Reads ``batch_size``, ``shuffle``, ``drop_last``, ``prefetch`` and ``augment``.
+def batching(config: Mapping[str, Any], data: DataSplits) -> dict[str, Any]:
+    """How the ``data`` section wants the training part in batches of ``batch_size``.
 
     Args:
         config: the section.
         data: what `load` made of it.
-        seed: of the orders and of the augmentation.
+
+    Returns:
+        The further arguments of `BatchIterator`: ``shuffle``, ``drop_last``, ``prefetch`` and
+        ``augment``.
 
     Raises:
         ConfigError: for wrong values, or a batch_size that leaves no batch.
+
+    >>> data = load({"name": "iris"})
+    >>> batching({"name": "iris", "shuffle": False}, data)
+    {'shuffle': False, 'drop_last': False, 'prefetch': None, 'augment': None}
     """
     _, options = checked(config, ())
-    meta, train = data.meta, data.train
-    if options.drop_last and options.batch_size > len(train):
+    meta, rows = data.meta, len(data.train)
+    if options.drop_last and options.batch_size > rows:
         raise ConfigError(
-            f"data.batch_size: {options.batch_size} is more than the {len(train)} training rows, "
+            f"data.batch_size: {options.batch_size} is more than the {rows} training rows, "
             "and data.drop_last leaves out shorter batches"
         )
     classes = meta.n_outputs if meta.task == "classification" else 0
-    return BatchIterator(
-        train,
-        options.batch_size,
-        shuffle=options.shuffle,
-        drop_last=options.drop_last,
-        seed=seed,
-        augment=augment.build(options.augment or [], meta.input_shape, classes),
-        prefetch=options.prefetch,
-    )
+    return {
+        "shuffle": options.shuffle,
+        "drop_last": options.drop_last,
+        "prefetch": options.prefetch,
+        "augment": augment.build(options.augment or [], meta.input_shape, classes),
+    }
 
 
 def _target(raw: Raw, options: Options) -> Target:

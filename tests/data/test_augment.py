@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nnad.data import load, training_batches
+from nnad.data import BatchIterator, batching, load
 from nnad.data.augment import AUGMENTATIONS, build, crop, cutout, flip, mixup, shift
 from nnad.errors import ConfigError
 
@@ -111,9 +111,8 @@ def test_from_a_configuration() -> None:
         "batch_size": 50,
         "augment": [{"shift": {"pixels": 1}}, {"mixup": {"alpha": 0.4}}],
     }
-    batch = next(training_batches(config, load(config)).rest_of_epoch())
+    data = load(config)
+    batch = next(BatchIterator(data.train, 50, **batching(config, data)).rest_of_epoch())
     assert batch.x.shape == (50, 8, 8, 1) and batch.y.shape == (50, 10)
     with pytest.raises(ConfigError, match="leaves out shorter batches"):
-        training_batches(
-            {"name": "digits", "batch_size": 5000, "drop_last": True}, load({"name": "digits"})
-        )
+        batching({"name": "digits", "batch_size": 5000, "drop_last": True}, data)

@@ -68,7 +68,13 @@ def test_what_is_wrong_is_told_and_leaves_nothing(server, tmp_path) -> None:
     }
     with pytest.raises(DataError) as caught:
         fetch("bad", tmp_path / "data", sets=sets)
-    expected = ["wrong content: got md5:", "File not found", "more than 999", "only http", "refused"]
+    expected = [
+        "wrong content: got md5:",
+        "File not found",
+        "more than 999",
+        "only http",
+        "refused",
+    ]
     assert len(caught.value.problems) == len(expected)
     for line, text in zip(caught.value.problems, expected, strict=True):
         assert text in line

@@ -96,7 +96,7 @@ def test_a_single_pair_is_split(tmp_path) -> None:
     assert (len(data.train), len(data.test)) == (6, 2)
     file = path / "t10k-images-idx3-ubyte.gz"
     (path / "t10k-labels-idx1-ubyte").rename(path / "names")
-    given = {"name": "idx", "path": str(file), "labels": str(path / "names")}
+    given = {"name": "idx", "path": str(file), "labels_path": str(path / "names")}
     assert len(load({**given, "test_size": 0}).train) == 8
     with pytest.raises(DataError, match="no labels found beside"):
         load({"name": "idx", "path": str(file)})

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from nnad.data import Meta, class_weights, fingerprint, load
+from nnad.data import Meta, check, class_weights, fingerprint, load, source_table
 from nnad.errors import ConfigError, DataError
 
 
@@ -263,3 +263,16 @@ def test_an_archive_that_unpacks_to_far_too_much_is_refused(tmp_path, monkeypatc
     np.savez_compressed(path, x=np.zeros(10**6), y=np.zeros(10**6))
     with pytest.raises(DataError, match=r"x\.npy would unpack from .* to 8,000,128 bytes"):
         load({"name": "npz", "path": str(path)})
+
+
+@pytest.mark.parametrize("name", source_table())
+def test_every_default_is_an_allowed_value(name) -> None:
+    """What `check` fills in passes `check` again: a saved configuration trains as it is."""
+    keys = source_table()[name].keys()
+    required = {key: ["a"] if key == "target" else "a" for key, o in keys.items() if o.required}
+    required |= {"window": 3} if "window" in required else {}
+    values, problems = check({"name": name, **required})
+    assert problems == []
+    assert check(values) == (values, [])
+    assert source_table()[name].doc.endswith(".")
+    assert all(option.doc for option in keys.values())

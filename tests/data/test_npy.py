@@ -18,7 +18,7 @@ def files(tmp_path, rng):
     np.save(tmp_path / "x.npy", rng.normal(size=(50, 6)).astype(np.float32))
     np.save(tmp_path / "y.npy", np.arange(50) % 3)
     np.save(tmp_path / "w.npy", np.arange(1.0, 51))
-    names = {"path": "x.npy", "target": "y.npy", "weight": "w.npy"}
+    names = {"path": "x.npy", "target_path": "y.npy", "weight_path": "w.npy"}
     return {"name": "npy", **{key: str(tmp_path / name) for key, name in names.items()}}
 
 
@@ -84,8 +84,8 @@ def test_large_arrays_must_be_numbers_in_row_order(files, tmp_path, monkeypatch)
 
 
 def test_a_target_is_needed(files) -> None:
-    del files["target"]
-    with pytest.raises(DataError, match=r"data\.target: missing"):
+    del files["target_path"]
+    with pytest.raises(DataError, match=r"data\.target_path: missing"):
         load(files)
     copied = load({**files, "task": "autoencoder"})
     np.testing.assert_array_equal(copied.train.x, copied.train.y)
@@ -101,10 +101,11 @@ def test_a_file_larger_than_memory_takes_little_of_it(tmp_path) -> None:
     np.save(tmp_path / "y.npy", np.arange(rows) % 10)
     code = f"""
 import resource
-from nnad.data import load, training_batches
+from nnad.data import BatchIterator, batching, load
 config = {{"name": "npy", "path": {str(tmp_path / "x.npy")!r}, "batch_size": 128,
-          "target": {str(tmp_path / "y.npy")!r}, "standardize": True}}
-batches = training_batches(config, load(config)).rest_of_epoch()
+          "target_path": {str(tmp_path / "y.npy")!r}, "standardize": True}}
+data = load(config)
+batches = BatchIterator(data.train, 128, **batching(config, data)).rest_of_epoch()
 for _ in range(500):
     next(batches)
 batches.close()

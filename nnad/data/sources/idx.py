@@ -26,7 +26,7 @@ GZIP = b"\x1f\x8b"
 @source(
     "idx",
     Option("path", str, doc="folder with *images-idx3-ubyte and *labels-idx1-ubyte (.gz), or file"),
-    Option("labels", str | None, None, "file of labels, where path is a file of inputs"),
+    Option("labels_path", str | None, None, "file of labels, where path is a file of inputs"),
 )
 def load_idx(options: Options) -> Raw:
     """Images and labels in IDX files; a folder's train- and t10k- files are training and test."""
@@ -105,11 +105,11 @@ def _read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _labels_of(path: Path, options: Options) -> Path:
-    if options.labels is not None:
-        return options.locate("labels")
+    if options.labels_path is not None:
+        return options.locate("labels_path")
     guess = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     if guess == path or not guess.exists():
-        raise DataError(f"data.labels: missing: no labels found beside {path}")
+        raise DataError(f"data.labels_path: missing: no labels found beside {path}")
     return guess
 
 

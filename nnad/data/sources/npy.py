@@ -22,25 +22,25 @@ IN_MEMORY = 64 * 2**20  # bytes; larger files stay on disk
 @source(
     "npy",
     Option("path", str, doc="file with the inputs (rows, ...)"),
-    Option("target", str | None, None, "file with the targets (rows,) or (rows, outputs)"),
-    Option("weight", str | None, None, "file with the weight of each row"),
+    Option("target_path", str | None, None, "file with the targets (rows,) or (rows, outputs)"),
+    Option("weight_path", str | None, None, "file with the weight of each row"),
 )
 def load_npy(options: Options) -> Raw:
     """Inputs and targets in NPY files; inputs over 64 MiB stay on disk, and may exceed memory."""
     paths = {
         name: options.locate(name)
-        for name in ("path", "target", "weight")
+        for name in ("path", "target_path", "weight_path")
         if getattr(options, name) is not None
     }
-    if "target" not in paths and options.task != "autoencoder":
-        raise DataError("data.target: missing: the file with the targets")
+    if "target_path" not in paths and options.task != "autoencoder":
+        raise DataError("data.target_path: missing: the file with the targets")
     arrays = {name: open_npy(path) for name, path in paths.items()}
     x = arrays["path"]
     in_memory = {name: array[:] for name, array in arrays.items() if name != "path"}
     return Raw(
         Features(LazyRows(x)) if isinstance(x, FileRows) else array_features(x, str(paths["path"])),
-        in_memory.get("target"),
-        weight=in_memory.get("weight"),
+        in_memory.get("target_path"),
+        weight=in_memory.get("weight_path"),
         target_names=["target"],
         files=list(paths.values()),
         label=str(paths["path"]),

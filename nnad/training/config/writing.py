@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnad.data.options import sources
+from nnad.data.options import source_table
 from nnad.training.config.schema import Config
 from nnad.training.registry import entries
 from nnad.training.yaml_reader import read_scalar
@@ -43,7 +43,7 @@ def config_schema() -> dict[str, Any]:
     keys["metrics"]["items"] = _component("metric")
     keys["model"]["items"] = {"$ref": "#/$defs/Layer"}
     sections["Layer"] = _layer()
-    sections["Data"]["properties"]["name"]["enum"] = sorted(sources())
+    sections["Data"]["properties"]["name"]["enum"] = sorted(source_table())
     for name in ("Baseline", "Data"):  # a bare name may stand for these
         sections[name] = {"anyOf": [{"type": "string"}, sections[name]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
