@@ -78,22 +78,21 @@ def load(
 
 
 def batching(config: Mapping[str, Any], data: DataSplits) -> dict[str, Any]:
-    """How the ``data`` section wants the training part in batches of ``batch_size``.
+    """How the ``data`` section wants the training part in batches: arguments of `BatchIterator`.
 
     Args:
         config: the section.
         data: what `load` made of it.
 
     Returns:
-        The further arguments of `BatchIterator`: ``shuffle``, ``drop_last``, ``prefetch`` and
-        ``augment``.
+        ``batch_size``, ``shuffle``, ``drop_last``, ``prefetch`` and ``augment``.
 
     Raises:
         ConfigError: for wrong values, or a batch_size that leaves no batch.
 
     >>> data = load({"name": "iris"})
-    >>> batching({"name": "iris", "shuffle": False}, data)
-    {'shuffle': False, 'drop_last': False, 'prefetch': None, 'augment': None}
+    >>> batching({"name": "iris", "batch_size": 50}, data)
+    {'batch_size': 50, 'shuffle': True, 'drop_last': False, 'prefetch': None, 'augment': None}
     """
     _, options = checked(config, ())
     meta, rows = data.meta, len(data.train)
@@ -104,6 +103,7 @@ def batching(config: Mapping[str, Any], data: DataSplits) -> dict[str, Any]:
         )
     classes = meta.n_outputs if meta.task == "classification" else 0
     return {
+        "batch_size": options.batch_size,
         "shuffle": options.shuffle,
         "drop_last": options.drop_last,
         "prefetch": options.prefetch,

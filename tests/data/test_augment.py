@@ -112,7 +112,7 @@ def test_from_a_configuration() -> None:
         "augment": [{"shift": {"pixels": 1}}, {"mixup": {"alpha": 0.4}}],
     }
     data = load(config)
-    batch = next(BatchIterator(data.train, 50, **batching(config, data)).rest_of_epoch())
+    batch = next(BatchIterator(data.train, **batching(config, data)).rest_of_epoch())
     assert batch.x.shape == (50, 8, 8, 1) and batch.y.shape == (50, 10)
     with pytest.raises(ConfigError, match="leaves out shorter batches"):
         batching({"name": "digits", "batch_size": 5000, "drop_last": True}, data)

@@ -105,7 +105,7 @@ from nnad.data import BatchIterator, batching, load
 config = {{"name": "npy", "path": {str(tmp_path / "x.npy")!r}, "batch_size": 128,
           "target_path": {str(tmp_path / "y.npy")!r}, "standardize": True}}
 data = load(config)
-batches = BatchIterator(data.train, 128, **batching(config, data)).rest_of_epoch()
+batches = BatchIterator(data.train, **batching(config, data)).rest_of_epoch()
 for _ in range(500):
     next(batches)
 batches.close()
