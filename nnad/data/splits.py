@@ -34,7 +34,7 @@ def split_indices(
         rows: number of rows.
         held_out: how many of them go to the second part.
         seed: equals scikit-learn's ``random_state``.
-        classes: (rows,) class of each row, to keep the share of each (stratification).
+        classes: (rows,) class of each row, 0, 1, ..., to keep the share of each (stratification).
         what: the name of the second part, for messages.
 
     Returns:
@@ -60,7 +60,8 @@ def split_indices(
 def _stratified(
     classes: np.ndarray, n_first: int, n_second: int, rng: np.random.RandomState, what: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    _, codes, sizes = np.unique(classes, return_inverse=True, return_counts=True)
+    counts = np.bincount(classes)  # np.unique would import numpy.ma first, which takes longer
+    sizes, codes = counts[counts > 0], (np.cumsum(counts > 0) - 1)[classes]
     _check_classes(sizes, n_first, n_second, what)
     members = np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes)[:-1])
     from_first = _proportional(sizes, n_first, rng)
@@ -97,7 +98,7 @@ def _proportional(sizes: np.ndarray, draws: int, rng: np.random.RandomState) -> 
     taken = np.floor(exact)
     remainder = exact - taken
     missing = int(draws - taken.sum())
-    for value in np.unique(remainder)[::-1]:
+    for value in sorted(set(remainder.tolist()), reverse=True):
         if missing <= 0:
             break
         (tied,) = np.where(remainder == value)

@@ -11,7 +11,7 @@ CLASSES = {
     "even": np.arange(60) % 3,
     "uneven": np.repeat([0, 1, 2], [50, 7, 3]),
     "many": np.arange(200) % 17,
-    "texts": np.array(["b", "a", "c", "a"] * 12),
+    "with gaps": np.array([5, 0, 9, 0] * 12),
 }
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnad.data.dataset import Features, Raw
 from nnad.data.options import Option, Options, source
 from nnad.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import zipfile
 
 __all__ = ["array_features", "load_npz", "read_arrays"]
 
@@ -63,6 +65,9 @@ def array_features(x: np.ndarray, label: str) -> Features:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an NPZ archive by name; Python objects in it are refused."""
+    import zipfile  # with its decompressors it takes longer to import than all of nnad.data
+    import zlib
+
     try:
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as archive:
