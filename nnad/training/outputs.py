@@ -10,8 +10,14 @@ if TYPE_CHECKING:
 
 __all__ = ["output_problem"]
 
-ONE_LOGIT_LOSSES = ("binary_cross_entropy_with_logits", "binary_cross_entropy", "focal")
-CLASS_LOSSES = ("cross_entropy", "nll", "multiclass_hinge")
+# One score a row for two classes; one score for each class; focal is either, by what it is given.
+ONE_SCORE_LOSSES = (
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy",
+    "hinge",
+    "squared_hinge",
+)
+CLASS_LOSSES = ("cross_entropy", "nll", "multiclass_hinge", "focal")
 
 
 def output_problem(loss: str, meta: Meta, shape: tuple[int, ...]) -> str:
@@ -20,7 +26,7 @@ def output_problem(loss: str, meta: Meta, shape: tuple[int, ...]) -> str:
     if meta.task != "classification":
         return _number_problem(loss, meta, outputs)
     classes = len(meta.class_names or ())
-    if loss in ONE_LOGIT_LOSSES:
+    if loss in ONE_SCORE_LOSSES or (loss == "focal" and outputs == 1):
         if classes != 2:
             return (
                 f"the loss {loss} tells two classes apart, but the target has {classes}; "
@@ -38,11 +44,13 @@ def output_problem(loss: str, meta: Meta, shape: tuple[int, ...]) -> str:
 
 def _number_problem(loss: str, meta: Meta, outputs: int) -> str:
     """Return the problem of a model whose target is not one class a row, or nothing."""
-    if meta.task == "regression" and loss in (*CLASS_LOSSES, *ONE_LOGIT_LOSSES):
+    if meta.task == "regression" and loss in (*CLASS_LOSSES, *ONE_SCORE_LOSSES):
         return (
             f"the loss {loss} is for classes, but the target holds numbers; use mse or huber, or "
             "set data.task: classification"
         )
+    if loss == "quantile":  # an output for each quantile: the loss itself checks
+        return ""
     if meta.task in ("regression", "multi_label") and outputs != meta.n_outputs:
         names = _some(meta.target_names)
         why = f"the target has {meta.n_outputs} per row" + (f" ({names})" if names else "")
