@@ -6,12 +6,13 @@ raises by name: nothing is silently computed without its derivative.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import IMPLEMENTATIONS, TABLE
+from nnad.autodiff.table import IMPLEMENTATIONS, LATE, TABLE
 from nnad.autodiff.tensor import Tensor, apply, state, value_of
 from nnad.errors import MissingRuleError
 
@@ -111,9 +112,20 @@ def implementation(function: Any) -> Callable[..., Any]:
     """What does the work of NumPy's `function` for Tensors, or an error that names it."""
     found = IMPLEMENTATIONS.get(function)
     if found is None:
-        module = getattr(function, "__module__", None) or "numpy"
-        raise missing(f"{module.removesuffix('._core')}.{function.__name__}")
+        found = IMPLEMENTATIONS[function] = _known_by_name(function)
     return found
+
+
+def _known_by_name(function: Any) -> Callable[..., Any]:
+    """What does the work of a function of a module that only the user's code has imported."""
+    module = getattr(function, "__module__", None) or "numpy"
+    special = sys.modules.get("scipy.special")  # its ufuncs do not tell where they come from
+    if getattr(special, function.__name__, None) is function:
+        module = "scipy.special"
+    name = f"{module.removesuffix('._core')}.{function.__name__}"
+    if name not in LATE:
+        raise missing(name)
+    return LATE[name]
 
 
 def missing(name: str) -> MissingRuleError:

@@ -133,6 +133,7 @@ class Composite(Primitive):
 
 TABLE: dict[str, Primitive] = {}
 IMPLEMENTATIONS: dict[Any, Callable[..., Any]] = {}  # NumPy function or ufunc -> what does its work
+LATE: dict[str, Callable[..., Any]] = {}  # the same by dotted name, of modules not imported here
 
 
 def _lookup(name: str) -> Primitive:
@@ -140,12 +141,15 @@ def _lookup(name: str) -> Primitive:
 
 
 def register(entry: Primitive, implements: Any = ()) -> Primitive:
-    """Put `entry` into the table, and make NumPy's functions `implements` find it."""
+    """Put `entry` into the table, and make NumPy's functions `implements` find it.
+
+    A function of a module that nnad does not import is given by its name: "scipy.special.erf".
+    """
     if entry.name in TABLE:
         raise ValueError(f"an operation named {entry.name!r} is in the table already")
     TABLE[entry.name] = entry
     for function in implements if isinstance(implements, (tuple, list)) else (implements,):
-        IMPLEMENTATIONS[function] = entry
+        (LATE if isinstance(function, str) else IMPLEMENTATIONS)[function] = entry
     return entry
 
 

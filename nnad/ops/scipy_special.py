@@ -1,0 +1,516 @@
+"""SciPy's special functions.
+
+The entries stand in the table from the start, under SciPy's names, and `scipy.special.erf(t)` finds
+them; SciPy itself is imported when the first of them computes something.
+
+Derivatives: Abramowitz and Stegun, "Handbook of mathematical functions", and the NIST Digital
+Library of Mathematical Functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from nnad.autodiff.table import LATE, TABLE, case, composite, elementwise, kink
+from nnad.errors import MissingRuleError
+from nnad.ops.activations import log_sigmoid, sigmoid
+from nnad.ops.arguments import as_array
+from nnad.ops.elementwise import (
+    absolute,
+    equal,
+    exp,
+    greater,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    reciprocal_or_zero,
+    sin,
+    sqrt,
+    square,
+    where,
+)
+
+__all__ = [
+    "beta",
+    "betainc",
+    "betaincinv",
+    "betaln",
+    "binom",
+    "cosdg",
+    "cosm1",
+    "dawsn",
+    "digamma",
+    "entr",
+    "erf",
+    "erfc",
+    "erfcinv",
+    "erfcx",
+    "erfi",
+    "erfinv",
+    "exp1",
+    "exp10",
+    "expi",
+    "expit",
+    "gamma",
+    "gammainc",
+    "gammaincc",
+    "gammaincinv",
+    "gammaln",
+    "huber",
+    "kl_div",
+    "log_expit",
+    "log_ndtr",
+    "loggamma",
+    "logit",
+    "multigammaln",
+    "ndtr",
+    "ndtri",
+    "ndtri_exp",
+    "poch",
+    "polygamma",
+    "pseudo_huber",
+    "psi",
+    "rel_entr",
+    "rgamma",
+    "sindg",
+    "spence",
+    "xlog1py",
+    "xlogy",
+]
+
+Slope = Callable[..., Any]
+
+TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+HALF_SQRT_PI = math.sqrt(math.pi) / 2
+SQRT_2PI = math.sqrt(2 * math.pi)
+SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+DEGREE = math.pi / 180
+
+
+@cache
+def _ufunc(name: str) -> Any:
+    import scipy.special
+
+    return getattr(scipy.special, name)
+
+
+def _computed_by_scipy(name: str) -> Callable[..., Any]:
+    def forward(*args: Any, out: Any = None) -> Any:
+        return _ufunc(name)(*args, out=out)
+
+    forward.__doc__ = f"See `scipy.special.{name}`."
+    return forward
+
+
+def special(name: str, *derivatives: Any, implements: Any = (), **options: Any) -> Any:
+    """An entry for the ufunc `scipy.special.name`."""
+    return elementwise(
+        _computed_by_scipy(name),
+        *derivatives,
+        name=name,
+        implements=(f"scipy.special.{name}", *implements),
+        **options,
+    )
+
+
+def unknown(name: str, argument: str) -> Slope:
+    """The derivative by an argument for which there is no formula: raises."""
+
+    def slope(ans: Any, *args: Any) -> Any:
+        raise MissingRuleError(
+            f"{name} has no derivative with respect to its argument {argument}; hold it constant "
+            "with nnad.stop_gradient or pass it as a plain number"
+        )
+
+    return slope
+
+
+def orders(low: float, high: float, *parameters: Any) -> Any:
+    """Samples of a function of integer parameters and one variable."""
+
+    def samples(rng: np.random.Generator) -> Any:
+        for parameter in parameters:
+            fixed = parameter if isinstance(parameter, tuple) else (parameter,)
+            yield case(*(np.asarray(p) for p in fixed), rng.uniform(low, high, (3,)))
+
+    return samples
+
+
+# Error function and normal distribution -------------------------------------------------------
+
+erf = special(
+    "erf",
+    lambda ans, x: TWO_OVER_SQRT_PI * exp(-square(x)),
+    formula="2 / sqrt(pi) * integral of exp(-t**2) from 0 to x",
+    partials=("2 / sqrt(pi) * exp(-x**2)",),
+)
+erfc = special(
+    "erfc",
+    lambda ans, x: -TWO_OVER_SQRT_PI * exp(-square(x)),
+    formula="1 - erf(x)",
+    partials=("-2 / sqrt(pi) * exp(-x**2)",),
+)
+erfcx = special(
+    "erfcx",
+    lambda ans, x: 2.0 * x * ans - TWO_OVER_SQRT_PI,
+    formula="exp(x**2) * erfc(x)",
+    partials=("2 * x * y - 2 / sqrt(pi)",),
+)
+erfi = special(
+    "erfi",
+    lambda ans, x: TWO_OVER_SQRT_PI * exp(square(x)),
+    formula="-1j * erf(1j * x)",
+    partials=("2 / sqrt(pi) * exp(x**2)",),
+)
+erfinv = special(
+    "erfinv",
+    lambda ans, x: HALF_SQRT_PI * exp(square(ans)),
+    formula="inverse of erf",
+    partials=("sqrt(pi) / 2 * exp(y**2)",),
+    domain=(-0.9, 0.9),
+)
+erfcinv = special(
+    "erfcinv",
+    lambda ans, x: -HALF_SQRT_PI * exp(square(ans)),
+    formula="inverse of erfc",
+    partials=("-sqrt(pi) / 2 * exp(y**2)",),
+    domain=(0.1, 1.9),
+)
+dawsn = special(
+    "dawsn",
+    lambda ans, x: 1.0 - 2.0 * x * ans,
+    formula="exp(-x**2) * integral of exp(t**2) from 0 to x",
+    partials=("1 - 2 * x * y",),
+)
+ndtr = special(
+    "ndtr",
+    lambda ans, x: exp(-0.5 * square(x)) / SQRT_2PI,
+    formula="(1 + erf(x / sqrt(2))) / 2",
+    partials=("exp(-x**2 / 2) / sqrt(2 pi)",),
+)
+log_ndtr = special(
+    "log_ndtr",
+    lambda ans, x: SQRT_2_OVER_PI / erfcx(-math.sqrt(0.5) * x),
+    formula="log(ndtr(x))",
+    partials=("sqrt(2 / pi) / erfcx(-x / sqrt(2))",),
+)
+ndtri = special(
+    "ndtri",
+    lambda ans, x: SQRT_2PI * exp(0.5 * square(ans)),
+    formula="inverse of ndtr",
+    partials=("sqrt(2 pi) * exp(y**2 / 2)",),
+    domain=(0.1, 0.9),
+)
+ndtri_exp = special(
+    "ndtri_exp",
+    lambda ans, x: SQRT_2PI * exp(x + 0.5 * square(ans)),
+    formula="inverse of log_ndtr",
+    partials=("sqrt(2 pi) * exp(x + y**2 / 2)",),
+    domain=(-3.0, -0.1),
+)
+
+
+# Logistic function and entropies --------------------------------------------------------------
+
+expit = sigmoid
+log_expit = log_sigmoid
+logit = special(
+    "logit",
+    lambda ans, x: 1.0 / (x * (1.0 - x)),
+    formula="log(x / (1 - x))",
+    partials=("1 / (x * (1 - x))",),
+    domain=(0.1, 0.9),
+)
+
+
+def _log_or_zero(x: Any) -> Any:
+    """Log x, and 0 where x = 0."""
+    return log(where(equal(x, 0), 1.0, x))
+
+
+_NO_LOG = "log(0) is replaced by 0"
+
+xlogy = special(
+    "xlogy",
+    lambda ans, x, y: _log_or_zero(y),
+    lambda ans, x, y: x * reciprocal_or_zero(y),
+    formula="x0 * log(x1), and 0 where x0 = 0",
+    partials=("log(x1)", "x0 / x1"),
+    domain=(0.3, 2.0),
+    kinks=[kink((0.0, 0.0), (0.0, 0.0), _NO_LOG)],
+)
+xlog1py = special(
+    "xlog1py",
+    lambda ans, x, y: log1p(where(equal(y, -1), 0.0, y)),
+    lambda ans, x, y: x * reciprocal_or_zero(1.0 + y),
+    formula="x0 * log(1 + x1), and 0 where x0 = 0",
+    partials=("log(1 + x1)", "x0 / (1 + x1)"),
+    domain=(0.3, 2.0),
+    kinks=[kink((0.0, -1.0), (0.0, 0.0), _NO_LOG)],
+)
+entr = special(
+    "entr",
+    lambda ans, x: where(greater(x, 0), -1.0 - log(where(greater(x, 0), x, 1.0)), 0.0),
+    formula="-x * log(x), and 0 where x = 0",
+    partials=("-1 - log(x)",),
+    domain=(0.3, 2.0),
+    kinks=[kink(0.0, 0.0, "infinite slope; 0 is returned")],
+)
+
+
+def _log_ratio(x: Any, y: Any, shift: float) -> Any:
+    """log(x / y) + shift where both are positive, else 0."""
+    inside = greater(minimum(x, y), 0)
+    ratio = where(inside, x, 1.0) / where(inside, y, 1.0)
+    return where(inside, log(ratio) + shift, 0.0)
+
+
+rel_entr = special(
+    "rel_entr",
+    lambda ans, x, y: _log_ratio(x, y, 1.0),
+    lambda ans, x, y: -x * reciprocal_or_zero(y),
+    formula="x0 * log(x0 / x1)",
+    partials=("log(x0 / x1) + 1", "-x0 / x1"),
+    domain=(0.3, 2.0),
+    kinks=[kink((0.0, 1.0), (0.0, 0.0), "infinite slope in x0; 0 is returned")],
+)
+kl_div = special(
+    "kl_div",
+    lambda ans, x, y: _log_ratio(x, y, 0.0),
+    lambda ans, x, y: 1.0 - x * reciprocal_or_zero(y),
+    formula="x0 * log(x0 / x1) - x0 + x1",
+    partials=("log(x0 / x1)", "1 - x0 / x1"),
+    domain=(0.3, 2.0),
+    kinks=[kink((0.0, 1.0), (0.0, 1.0), "infinite slope in x0; 0 is returned")],
+)
+huber = special(
+    "huber",
+    lambda ans, delta, r: maximum(absolute(r) - delta, 0.0),
+    lambda ans, delta, r: maximum(minimum(r, delta), -delta),
+    formula="r**2 / 2 where |r| < d, else d * (|r| - d / 2)",
+    partials=("max(|x1| - x0, 0)", "x1 cut off at -x0 and x0"),
+    domain=((0.3, 0.6), (-2.0, 2.0)),
+)
+pseudo_huber = special(
+    "pseudo_huber",
+    lambda ans, delta, r: 2.0 * ans / delta - _pseudo_huber_slope(delta, r) * r / delta,
+    lambda ans, delta, r: _pseudo_huber_slope(delta, r),
+    formula="x0**2 * (sqrt(1 + (x1 / x0)**2) - 1)",
+    partials=("(2 * y - x1 * dy/dx1) / x0", "x1 / sqrt(1 + (x1 / x0)**2)"),
+    domain=(0.3, 2.0),
+)
+
+
+def _pseudo_huber_slope(delta: Any, r: Any) -> Any:
+    return r / sqrt(1.0 + square(r / delta))
+
+
+# Gamma and beta functions ---------------------------------------------------------------------
+
+digamma = special(
+    "psi",
+    lambda ans, x: polygamma(1, x),
+    formula="derivative of log(gamma(x))",
+    partials=("polygamma(1, x)",),
+    domain=(0.5, 3.0),
+)
+psi = digamma
+polygamma = elementwise(
+    lambda n, x: _ufunc("polygamma")(n, x)[()],
+    unknown("polygamma", "n"),
+    lambda ans, n, x: polygamma(n + 1, x),
+    name="polygamma",
+    formula="derivative of order x0 + 1 of log(gamma(x1))",
+    partials=("unknown", "polygamma(x0 + 1, x1)"),
+    samples=orders(0.5, 3.0, 0, 1, 3),
+)
+gamma = special(
+    "gamma",
+    lambda ans, x: ans * digamma(x),
+    formula="integral of t**(x - 1) * exp(-t) from 0 to infinity",
+    partials=("y * digamma(x)",),
+    domain=(0.5, 3.0),
+)
+gammaln = special(
+    "gammaln",
+    lambda ans, x: digamma(x),
+    formula="log |gamma(x)|",
+    partials=("digamma(x)",),
+    domain=(0.5, 3.0),
+)
+loggamma = special(
+    "loggamma",
+    lambda ans, x: digamma(x),
+    formula="log(gamma(x)), also of complex numbers",
+    partials=("digamma(x)",),
+    domain=(0.5, 3.0),
+)
+rgamma = special(
+    "rgamma",
+    lambda ans, x: -ans * digamma(x),
+    formula="1 / gamma(x)",
+    partials=("-y * digamma(x)",),
+    domain=(0.5, 3.0),
+)
+beta = special(
+    "beta",
+    lambda ans, a, b: ans * (digamma(a) - digamma(a + b)),
+    lambda ans, a, b: ans * (digamma(b) - digamma(a + b)),
+    formula="gamma(x0) * gamma(x1) / gamma(x0 + x1)",
+    partials=("y * (digamma(x0) - digamma(x0 + x1))", "y * (digamma(x1) - digamma(x0 + x1))"),
+    domain=(0.5, 3.0),
+)
+betaln = special(
+    "betaln",
+    lambda ans, a, b: digamma(a) - digamma(a + b),
+    lambda ans, a, b: digamma(b) - digamma(a + b),
+    formula="log(beta(x0, x1))",
+    partials=("digamma(x0) - digamma(x0 + x1)", "digamma(x1) - digamma(x0 + x1)"),
+    domain=(0.5, 3.0),
+)
+poch = special(
+    "poch",
+    lambda ans, z, m: ans * (digamma(z + m) - digamma(z)),
+    lambda ans, z, m: ans * digamma(z + m),
+    formula="gamma(x0 + x1) / gamma(x0)",
+    partials=("y * (digamma(x0 + x1) - digamma(x0))", "y * digamma(x0 + x1)"),
+    domain=(0.5, 3.0),
+)
+binom = special(
+    "binom",
+    lambda ans, n, k: ans * (digamma(n + 1.0) - digamma(n - k + 1.0)),
+    lambda ans, n, k: ans * (digamma(n - k + 1.0) - digamma(k + 1.0)),
+    formula="binomial coefficient x0 over x1",
+    partials=(
+        "y * (digamma(x0 + 1) - digamma(x0 - x1 + 1))",
+        "y * (digamma(x0 - x1 + 1) - digamma(x1 + 1))",
+    ),
+    domain=((3.0, 5.0), (0.5, 2.5)),
+)
+
+
+def _gamma_density(a: Any, x: Any) -> Any:
+    return exp((a - 1.0) * log(x) - x - gammaln(a))
+
+
+def _beta_density(a: Any, b: Any, x: Any) -> Any:
+    return exp((a - 1.0) * log(x) + (b - 1.0) * log1p(-x) - betaln(a, b))
+
+
+gammainc = special(
+    "gammainc",
+    unknown("gammainc", "a"),
+    lambda ans, a, x: _gamma_density(a, x),
+    formula="regularised lower incomplete gamma function",
+    partials=("unknown", "x1**(x0 - 1) * exp(-x1) / gamma(x0)"),
+    samples=orders(0.5, 3.0, 1, 2, 3),
+)
+gammaincc = special(
+    "gammaincc",
+    unknown("gammaincc", "a"),
+    lambda ans, a, x: -_gamma_density(a, x),
+    formula="1 - gammainc(x0, x1)",
+    partials=("unknown", "-x1**(x0 - 1) * exp(-x1) / gamma(x0)"),
+    samples=orders(0.5, 3.0, 1, 2, 3),
+)
+gammaincinv = special(
+    "gammaincinv",
+    unknown("gammaincinv", "a"),
+    lambda ans, a, x: 1.0 / _gamma_density(a, ans),
+    formula="inverse of gammainc in x1",
+    partials=("unknown", "gamma(x0) * exp(y) / y**(x0 - 1)"),
+    samples=orders(0.2, 0.8, 1, 2, 3),
+)
+betainc = special(
+    "betainc",
+    unknown("betainc", "a"),
+    unknown("betainc", "b"),
+    lambda ans, a, b, x: _beta_density(a, b, x),
+    formula="regularised incomplete beta function",
+    partials=("unknown", "unknown", "x2**(x0 - 1) * (1 - x2)**(x1 - 1) / beta(x0, x1)"),
+    samples=orders(0.2, 0.8, (1, 2), (2, 2), (3, 1)),
+)
+betaincinv = special(
+    "betaincinv",
+    unknown("betaincinv", "a"),
+    unknown("betaincinv", "b"),
+    lambda ans, a, b, x: 1.0 / _beta_density(a, b, ans),
+    formula="inverse of betainc in x2",
+    partials=("unknown", "unknown", "beta(x0, x1) / (y**(x0 - 1) * (1 - y)**(x1 - 1))"),
+    samples=orders(0.2, 0.8, (1, 2), (2, 2), (3, 1)),
+)
+
+
+def multigammaln(a: Any, d: int) -> Any:
+    """Logarithm of the multivariate gamma function; see `scipy.special.multigammaln`."""
+    a = as_array(a)
+    total = 0.25 * d * (d - 1) * math.log(math.pi)
+    for j in range(d):
+        total = total + gammaln(a - 0.5 * j)
+    return total
+
+
+composite(
+    "multigammaln",
+    multigammaln,
+    formula="log of the multivariate gamma function",
+    samples=lambda rng: [case(rng.uniform(2, 4, (3,)), d=3)],
+)
+
+
+# Integrals and angles -------------------------------------------------------------------------
+
+exp1 = special(
+    "exp1",
+    lambda ans, x: -exp(-x) / x,
+    formula="integral of exp(-t) / t from x to infinity",
+    partials=("-exp(-x) / x",),
+    domain=(0.5, 3.0),
+)
+expi = special(
+    "expi",
+    lambda ans, x: exp(x) / x,
+    formula="integral of exp(t) / t up to x",
+    partials=("exp(x) / x",),
+    domain=(0.5, 3.0),
+)
+spence = special(
+    "spence",
+    lambda ans, x: where(equal(x, 1), -1.0, _log_or_zero(x) / where(equal(x, 1), 1.0, 1.0 - x)),
+    formula="integral of log(t) / (1 - t) from 1 to x",
+    partials=("log(x) / (1 - x)",),
+    domain=(0.3, 0.9),
+)
+exp10 = special(
+    "exp10",
+    lambda ans, x: math.log(10) * ans,
+    formula="10**x",
+    partials=("log(10) * y",),
+)
+cosm1 = special("cosm1", lambda ans, x: -sin(x), formula="cos(x) - 1", partials=("-sin(x)",))
+sindg = special(
+    "sindg",
+    lambda ans, x: DEGREE * cosdg(x),
+    formula="sin of x degrees",
+    partials=("pi / 180 * cosdg(x)",),
+)
+cosdg = special(
+    "cosdg",
+    lambda ans, x: -DEGREE * sindg(x),
+    formula="cos of x degrees",
+    partials=("-pi / 180 * sindg(x)",),
+)
+
+# SciPy's own ufuncs for what the table has already.
+for _name, _entry in {
+    "expit": sigmoid,
+    "log_expit": log_sigmoid,
+    **{name: TABLE[name] for name in ("exp2", "expm1", "log1p", "cbrt")},
+}.items():
+    LATE[f"scipy.special.{_name}"] = _entry
