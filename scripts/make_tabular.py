@@ -4,9 +4,9 @@
 
 Each row is a vegetable bed: numbers (some cells empty), categories of 3 to 24 kinds, and the
 harvest (poor, fair, good) as the label to learn. The harvest follows from all columns but one, with
-noise: on a quarter held out, scikit-learn's MLPClassifier((64,), alpha=1) is right in 77 % of the
-rows, its logistic regression in 57 %, and the most frequent class is 40 %. The same seed gives the
-same file, byte for byte.
+noise: on a quarter held out, scikit-learn's MLPClassifier((64,), alpha=1, max_iter=500) is right in
+about 85 % of the rows, its logistic regression in 57 %, and the most frequent class is 40 %. The
+same seed gives the same file, byte for byte.
 """
 
 from __future__ import annotations

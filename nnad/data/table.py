@@ -23,7 +23,11 @@ __all__ = ["Column", "Problems", "Table", "read_csv", "sniff_delimiter"]
 CHUNK_ROWS = 20_000
 SNIFFED_CHARACTERS = 100_000  # of a line; the csv module refuses cells longer than 131,072
 DELIMITERS = ",;\t|"
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-nan", "#n/a", "<na>"})
+# What stands for an empty cell (as in pandas, and "?"); in a column of numbers in any case of letters.
+MISSING = frozenset(
+    "|#N/A|#NA|-NaN|-nan|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null|?".split("|")  # noqa: SIM905
+)
+MISSING_NUMBERS = frozenset(text.lower() for text in MISSING)
 
 
 class Problems:
@@ -244,7 +248,7 @@ class _Builder:
         """Whether more than half of the cells that have a value are numbers."""
         counts = [0, 0]
         for cell in cells:
-            if cell.strip().lower() not in MISSING:
+            if cell.strip().lower() not in MISSING_NUMBERS:
                 counts[self._number(cell) is not None] += 1
         return counts[1] > counts[0] or counts == [0, 0]
 
@@ -265,7 +269,7 @@ class _Builder:
             number = self._number(cell)
             if number is None:
                 number = np.nan
-                if cell.strip().lower() not in MISSING:
+                if cell.strip().lower() not in MISSING_NUMBERS:
                     self._complain(f"{path}:{lines[i]}", cell, problems)
             elif number in (np.inf, -np.inf):
                 problems.add(
@@ -285,10 +289,7 @@ class _Builder:
         codes = self.codes
         stripped = (cell.strip() for cell in cells)
         return np.fromiter(
-            (
-                -1 if text.lower() in MISSING else codes.setdefault(text, len(codes))
-                for text in stripped
-            ),
+            (-1 if text in MISSING else codes.setdefault(text, len(codes)) for text in stripped),
             np.int32,
             len(cells),
         )

@@ -310,3 +310,17 @@ def test_the_kind_is_settled_by_the_first_chunk(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(table, "CHUNK_ROWS", 10)
     with pytest.raises(DataError, match=r":12: column 'a': 'word' is not a number"):
         read_csv(path)
+
+
+@pytest.mark.parametrize("sign", sorted(table.MISSING))
+def test_every_sign_of_an_empty_cell(sign, tmp_path) -> None:
+    path = write(tmp_path, f"a,b,label\n1,x,p\n{sign},{sign},q\n3,y,p\n4,y,q\n")
+    columns = read_csv(path).columns
+    for name in "ab":
+        np.testing.assert_array_equal(columns[name].missing, [False, True, False, False])
+
+
+def test_none_may_be_a_category_but_not_a_number(tmp_path) -> None:
+    columns = read_csv(write(tmp_path, "a,b\nnone,none\n1,x\n2,y\n")).columns
+    assert columns["a"].missing[0]
+    assert columns["b"].levels == ["none", "x", "y"]
