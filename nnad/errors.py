@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "CheckpointError",
+    "ClassRangeError",
     "ConfigError",
     "CotangentError",
     "DataError",
@@ -49,6 +50,10 @@ class NnadError(Exception):
 
 class ShapeError(NnadError, ValueError):
     """Arrays or layers whose shapes do not fit together."""
+
+
+class ClassRangeError(NnadError, ValueError, IndexError):
+    """A class number in a target for which the prediction has no score."""
 
 
 class UserError(NnadError):

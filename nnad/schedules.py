@@ -17,7 +17,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "Constant",
@@ -36,6 +36,9 @@ __all__ = [
     "Step",
     "WarmupStableDecay",
 ]
+
+
+Annealing = Literal["cos", "linear"]
 
 
 class Schedule:
@@ -292,7 +295,7 @@ class OneCycle(Schedule):
 
     total_steps: int
     pct_start: float = 0.3
-    anneal_strategy: str = "cos"
+    anneal_strategy: Annealing = "cos"
     div_factor: float = 25.0
     final_div_factor: float = 1e4
     three_phase: bool = False
@@ -365,7 +368,7 @@ class WarmupStableDecay(Schedule):
     warmup_steps: int
     decay_steps: int
     min_factor: float = 0.0
-    decay: str = "linear"
+    decay: Annealing = "linear"
 
     def __post_init__(self) -> None:
         _require(
@@ -446,9 +449,9 @@ class Plateau(Schedule):
         self,
         factor: float = 0.1,
         patience: int = 10,
-        mode: str = "min",
+        mode: Literal["min", "max"] = "min",
         threshold: float = 1e-4,
-        threshold_mode: str = "rel",
+        threshold_mode: Literal["rel", "abs"] = "rel",
         cooldown: int = 0,
         min_factor: float = 0.0,
         eps: float = 1e-8,

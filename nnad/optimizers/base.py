@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff import Tensor
+from nnad.autodiff.tensor import perform
 from nnad.errors import ShapeError
 from nnad.optimizers.flat import Moved, Segment, segments_of
 
@@ -83,15 +84,21 @@ class Optimizer:
             What the closure returned, else None.
         """
         loss = None if closure is None else closure()
+        perform(f"{type(self).__name__}.step", self._update, optimizer=self)
+        return loss
+
+    def _update(self) -> None:
         try:
             self._update_all()
         except Moved:
             self._rebind()
             self._update_all()
-        return loss
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` is None afterwards."""
+        perform("zero_grad", self._forget, optimizer=self)
+
+    def _forget(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from nnad.autodiff import Tensor
+from nnad.autodiff.tensor import perform
 from nnad.optimizers.base import parameter_list
 
 __all__ = ["clip_grad_norm", "clip_grad_value", "grad_norm"]
@@ -20,7 +21,7 @@ def grad_norm(params: Iterable[Tensor] | Tensor, norm_type: float = 2.0) -> floa
         params: parameters; those without a gradient count nothing.
         norm_type: 2, or any other p of a p-norm, or infinity.
     """
-    return _norm(_gradients(params, "grad_norm"), norm_type)
+    return _norm(_gradients(parameter_list(params, "grad_norm")), norm_type)
 
 
 def clip_grad_norm(
@@ -48,13 +49,18 @@ def clip_grad_norm(
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm: max_norm must be at least 0, got {max_norm}")
-    gradients = _gradients(params, "clip_grad_norm")
-    norm = _norm(gradients, norm_type)
-    factor = max_norm / (norm + 1e-6)
-    if not factor >= 1.0:
-        for grad in gradients:
-            np.multiply(grad, factor, grad)
-    return norm
+    params = parameter_list(params, "clip_grad_norm")
+
+    def clip() -> float:
+        gradients = _gradients(params)
+        norm = _norm(gradients, norm_type)
+        factor = max_norm / (norm + 1e-6)
+        if not factor >= 1.0:
+            for grad in gradients:
+                np.multiply(grad, factor, grad)
+        return norm
+
+    return perform("clip_grad_norm", clip, params=params, max_norm=max_norm, norm_type=norm_type)
 
 
 def clip_grad_value(params: Iterable[Tensor] | Tensor, limit: float) -> float:
@@ -69,16 +75,21 @@ def clip_grad_value(params: Iterable[Tensor] | Tensor, limit: float) -> float:
     """
     if not limit >= 0:
         raise ValueError(f"clip_grad_value: limit must be at least 0, got {limit}")
-    gradients = _gradients(params, "clip_grad_value")
-    norm = _norm(gradients, 2.0)
-    for grad in gradients:
-        np.clip(grad, -limit, limit, out=grad)
-    return norm
+    params = parameter_list(params, "clip_grad_value")
+
+    def clip() -> float:
+        gradients = _gradients(params)
+        norm = _norm(gradients, 2.0)
+        for grad in gradients:
+            np.clip(grad, -limit, limit, out=grad)
+        return norm
+
+    return perform("clip_grad_value", clip, params=params, limit=limit)
 
 
-def _gradients(params: Iterable[Tensor] | Tensor, caller: str) -> list[np.ndarray]:
+def _gradients(params: Sequence[Tensor]) -> list[np.ndarray]:
     """The gradients of `params`; as one vector where they fill one buffer."""
-    found = [p.grad for p in parameter_list(params, caller)]
+    found = [p.grad for p in params]
     return _joined([grad for grad in found if grad is not None])
 
 

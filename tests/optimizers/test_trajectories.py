@@ -188,9 +188,7 @@ def test_same_path_as_the_reference(
         monkeypatch.setattr(target, full_precision_newton_schulz)
     expected = run_lion(arguments) if name == "Lion" else run_torch(name, arguments)
     got = run_ours(name, arguments)
-    moved = max(
-        np.abs(a - b).max() for a, b in zip(expected[-1], start(name), strict=True)
-    )
+    moved = max(np.abs(a - b).max() for a, b in zip(expected[-1], start(name), strict=True))
     assert moved > 1e-3
     for ours, theirs in zip(got, expected, strict=True):
         for a, b in zip(ours, theirs, strict=True):
