@@ -18,7 +18,7 @@ def harness(monkeypatch: pytest.MonkeyPatch):
     return harness, job.LIBRARIES, tables
 
 
-@pytest.mark.parametrize("workload", ["mlp-small", "scalar", "gradient-1000", "predict-1"])
+@pytest.mark.parametrize("workload", ["mlp-small", "scalar", "predict-1"])
 def test_nnad_computes_what_its_peers_compute(workload: str) -> None:
     peer = "sklearn" if workload == "predict-1" else "autograd"
     pytest.importorskip(peer)
