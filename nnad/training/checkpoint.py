@@ -260,7 +260,8 @@ def write_whole(path: Path, *content: Any) -> None:
 
 def write_all(file: Any, part: bytes | np.ndarray) -> None:
     """Write every byte of `part`: an unbuffered write may take only some of them."""
-    rest = memoryview(part if isinstance(part, bytes) else part.reshape(-1).view(np.uint8))
+    content: Any = part if isinstance(part, bytes) else part.reshape(-1).view(np.uint8)
+    rest = memoryview(content)
     while len(rest):
         rest = rest[file.write(rest) :]
 

@@ -66,13 +66,14 @@ def why_gradient_not_finite(
 def _first_bad_pullback(loss: Tensor) -> Node | None:
     """The first operation on the way back whose VJP turns finite numbers into others."""
     graph = Subgraph([loss.node])
-    cotangents: dict[Node, Any] = {loss.node: np.ones(loss.shape, loss.dtype)}  # type: ignore[dict-item]
+    cotangents: dict[Any, Any] = {loss.node: np.ones(loss.shape, loss.dtype)}
     for node in reversed(graph.nodes):
         g = cotangents.pop(node, None)
         if g is None or isinstance(node, Leaf):
             continue
         if node.primitive is None:  # one output of an operation with several
-            parts = cotangents.setdefault(node.parents[0], [None] * len(node.parents[0].out))  # type: ignore[index, arg-type, union-attr]
+            whole: Any = node.parents[0]
+            parts = cotangents.setdefault(whole, [None] * len(whole.out))
             index = node.kwargs["index"]
             parts[index] = g if parts[index] is None else parts[index] + g
             continue
@@ -130,12 +131,12 @@ def _spans(model: Any) -> Iterator[list[tuple[int, int, str]]]:
 
     for name, module in modules.items():
         path = ".".join(part for part in ("model", name, type(module).__name__) if part)
-        vars(module)["forward"] = traced(path, module.forward)
+        object.__setattr__(module, "forward", traced(path, module.forward))
     try:
         yield spans
     finally:
         for module in modules.values():
-            del vars(module)["forward"]
+            object.__delattr__(module, "forward")
 
 
 def _parameter_name(leaf: Leaf, model: Any) -> str:

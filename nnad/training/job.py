@@ -16,6 +16,7 @@ from nnad import data as nnad_data
 from nnad import random
 from nnad.data.dataset import DataSplits, Meta
 from nnad.errors import CheckpointError, ConfigError, DivergedError, NnadError, UserError
+from nnad.metrics import is_score
 from nnad.training import checkpoint
 from nnad.training.baseline import fit_baseline, make_estimator, outputs_of
 from nnad.training.build import Job, build
@@ -29,8 +30,6 @@ from nnad.training.state import capture, restore
 from nnad.training.trainer import Trainer, predict
 
 __all__ = ["check", "load_data", "make_trainer", "resolved_text", "resume", "start"]
-
-BATCHING = ("shuffle", "drop_last", "prefetch")  # keys of `data` that BatchIterator takes
 
 
 def start(path: str, overrides: Sequence[str], overwrite: bool, interruption: Interruption) -> str:
@@ -206,7 +205,7 @@ def make_trainer(
 ) -> Trainer:
     """The trainer of a job."""
     settings = config.trainer
-    options = config.data.options
+    batching = nnad_data.batching(config.data.model_dump(), data)
     return Trainer(
         job.model,
         job.loss,
@@ -214,14 +213,14 @@ def make_trainer(
         schedule=job.schedule,
         epochs=settings.epochs or 0,
         steps=settings.steps,
-        batch_size=config.data.batch_size,
+        batch_size=batching.pop("batch_size"),
         accumulate=settings.accumulate,
         clip_norm=settings.clip_norm,
         clip_value=settings.clip_value,
         class_weight=job.class_weight,
         metrics=in_target_units(job.metrics, data.meta),
         best=best_epoch(config, job, data),
-        batching={key: options[key] for key in BATCHING if key in options},
+        batching=batching,
         seed=config.seed,
         callbacks=callbacks,
     )
