@@ -183,7 +183,10 @@ class Preprocessor:
         own = table[codes]
         if self.encoding == "codes":
             return own[:, None].astype(self.dtype)
-        return np.eye(len(known) + 1, dtype=self.dtype)[own, 1:]
+        columns = np.zeros((len(own), len(known)), self.dtype)
+        rows = np.flatnonzero(own != UNKNOWN)
+        columns[rows, own[rows] - 1] = 1
+        return columns
 
     def scale_target(self, y: np.ndarray) -> np.ndarray:
         """Targets as the model is trained on them."""

@@ -23,7 +23,7 @@ __all__ = ["Column", "Problems", "Table", "read_csv", "sniff_delimiter"]
 CHUNK_ROWS = 20_000
 SNIFFED_CHARACTERS = 100_000  # of a line; the csv module refuses cells longer than 131,072
 DELIMITERS = ",;\t|"
-# What stands for an empty cell (as in pandas, and "?"); in a column of numbers in any case of letters.
+# What stands for an empty cell (as in pandas, and "?"); among numbers in any case of letters.
 MISSING = frozenset(
     "|#N/A|#NA|-NaN|-nan|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null|?".split("|")  # noqa: SIM905
 )
