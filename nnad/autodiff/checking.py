@@ -24,7 +24,7 @@ from nnad.autodiff.trees import flatten
 __all__ = ["check_grads"]
 
 MODES = ("forward", "reverse")
-STEP = 2.0**-13  # of the differences: the truncation error is near STEP**4, the rounding near 1e-12
+STEP = 2.0**-15  # of the differences: truncation errors near STEP**4, rounding near 1e-11
 
 
 def check_grads(

@@ -2,18 +2,28 @@
 
 from nnad.ops import methods
 from nnad.ops.activations import *  # noqa: F403
+from nnad.ops.constants import *  # noqa: F403
+from nnad.ops.cumulative import *  # noqa: F403
+from nnad.ops.diagonals import *  # noqa: F403
 from nnad.ops.elementwise import *  # noqa: F403
 from nnad.ops.fused import *  # noqa: F403
 from nnad.ops.gather import *  # noqa: F403
 from nnad.ops.gelu import *  # noqa: F403
 from nnad.ops.index import *  # noqa: F403
+from nnad.ops.joining import *  # noqa: F403
 from nnad.ops.linalg import *  # noqa: F403
+from nnad.ops.nan import *  # noqa: F403
 from nnad.ops.noise import *  # noqa: F403
 from nnad.ops.normalize import *  # noqa: F403
+from nnad.ops.ordering import *  # noqa: F403
+from nnad.ops.padding import *  # noqa: F403
 from nnad.ops.pool import *  # noqa: F403
+from nnad.ops.ranges import *  # noqa: F403
 from nnad.ops.reduce import *  # noqa: F403
+from nnad.ops.selection import *  # noqa: F403
 from nnad.ops.shape import *  # noqa: F403
 from nnad.ops.special import *  # noqa: F403
+from nnad.ops.statistics import *  # noqa: F403
 from nnad.ops.window import *  # noqa: F403
 
 methods.install()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnad.autodiff.protocols import binary, inplace
-from nnad.autodiff.table import TABLE
+from nnad.autodiff.table import IMPLEMENTATIONS, TABLE
 from nnad.autodiff.tensor import Tensor
+from nnad.ops import constants, cumulative, diagonals, index, joining, ordering, selection
 from nnad.ops import elementwise as e
-from nnad.ops import index
 from nnad.ops import reduce as r
 from nnad.ops import shape as s
 
@@ -61,12 +63,46 @@ def install() -> None:
         setattr(Tensor, name, property(getter))
 
 
-def _reshape(self: Tensor, *shape: Any, order: str = "C") -> Any:
+def _reshape(self: Tensor, *shape: Any, order: str = "C", copy: Any = None) -> Any:
+    """`numpy.ndarray.reshape`, recorded."""
     return s.reshape(self, shape[0] if len(shape) == 1 else shape, order)
 
 
 def _transpose(self: Tensor, *axes: Any) -> Any:
+    """`numpy.ndarray.transpose`, recorded."""
     return s.transpose(self, axes[0] if len(axes) == 1 and axes[0] is not None else axes or None)
+
+
+def _sort(
+    self: Tensor, axis: int = -1, kind: Any = None, order: Any = None, **options: Any
+) -> None:
+    """Sort in place, recorded."""
+    self.become(ordering.sort(self, axis, kind, order, **options), "x.sort()")
+
+
+def _partition(self: Tensor, kth: Any, axis: int = -1, kind: str = "introselect") -> None:
+    """Partition in place, recorded."""
+    self.become(ordering.partition(self, kth, axis, kind), "x.partition()")
+
+
+def _fill(self: Tensor, value: Any) -> None:
+    """Assign to every element, recorded."""
+    self.become(s.full_like(self, value), "x.fill()")
+
+
+def _compress(self: Tensor, condition: Any, axis: Any = None, out: Any = None) -> Any:
+    """`numpy.ndarray.compress`, recorded."""
+    return index.compress(condition, self, axis, out)
+
+
+def _dot(self: Tensor, b: Any, out: Any = None) -> Any:
+    """`numpy.ndarray.dot`, recorded."""
+    return IMPLEMENTATIONS[np.dot](self, b) if out is None else np.dot(self, b, out=out)
+
+
+def _astype(self: Tensor, dtype: Any, order: str = "K", casting: str = "unsafe", **_: Any) -> Any:
+    """`numpy.ndarray.astype`, recorded."""
+    return s.astype(self, dtype)
 
 
 METHODS: dict[str, Any] = {
@@ -74,21 +110,50 @@ METHODS: dict[str, Any] = {
     "__pos__": lambda self: TABLE["positive"](self),
     "__abs__": lambda self: TABLE["absolute"](self),
     "__invert__": lambda self: TABLE["invert"](self),
-    "__getitem__": lambda self, key: index.getitem(self, key=index.plain_key(key)),
-    "__setitem__": index.set_item,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "ravel": s.ravel,
-    "flatten": s.ravel,
-    "swapaxes": s.swapaxes,
-    "squeeze": s.squeeze,
-    "astype": s.astype,
-    "sum": r.sum,
-    "mean": r.mean,
-    "max": r.max,
-    "min": r.min,
+    "__contains__": lambda self, value: bool(r.any(self == value)),
+    "__getitem__": index.getitem,
+    "__setitem__": index.assign,
+    "all": r.all,
+    "any": r.any,
+    "argmax": ordering.argmax,
+    "argmin": ordering.argmin,
+    "argpartition": ordering.argpartition,
+    "argsort": ordering.argsort,
+    "astype": _astype,
+    "choose": index.choose,
+    "clip": selection.clip,
+    "compress": _compress,
     "conj": e.conj,
-    "copy": e.positive,
+    "conjugate": e.conj,
+    "copy": s.copy,
+    "cumprod": cumulative.cumprod,
+    "cumsum": cumulative.cumsum,
+    "diagonal": diagonals.diagonal,
+    "dot": _dot,
+    "fill": _fill,
+    "flatten": s.ravel,
+    "max": r.max,
+    "mean": r.mean,
+    "min": r.min,
+    "nonzero": ordering.nonzero,
+    "partition": _partition,
+    "prod": r.prod,
+    "ptp": r.ptp,
+    "put": index.put,
+    "ravel": s.ravel,
+    "repeat": joining.repeat,
+    "reshape": _reshape,
+    "round": constants.round,
+    "searchsorted": ordering.searchsorted,
+    "sort": _sort,
+    "squeeze": s.squeeze,
+    "std": r.std,
+    "sum": r.sum,
+    "swapaxes": s.swapaxes,
+    "take": index.take,
+    "trace": diagonals.trace,
+    "transpose": _transpose,
+    "var": r.var,
 }
 PROPERTIES: dict[str, Any] = {
     "T": s.transpose,

@@ -1,4 +1,4 @@
-"""Shape and order: reshape, transpose, broadcast, join, cast.
+"""Shape and order: reshape, transpose, broadcast, cast; no element is changed.
 
 Public functions have NumPy's signatures; the entries below them take arrays positionally and
 metadata by keyword.
@@ -6,27 +6,41 @@ metadata by keyword.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import case, explicit, implements, linear
+from nnad.autodiff.table import case, implements, linear
 from nnad.autodiff.tensor import Tensor, value_of, wrap
 from nnad.autodiff.walk import unbroadcast
+from nnad.ops.arguments import as_array, composed, dummy, shape_of
 
 __all__ = [
     "astype",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_arrays",
     "broadcast_to",
-    "concatenate",
+    "copy",
     "empty_like",
     "expand_dims",
+    "flip",
+    "fliplr",
+    "flipud",
+    "full",
+    "full_like",
     "matrix_transpose",
+    "meshgrid",
+    "moveaxis",
     "ones_like",
     "ravel",
     "reshape",
+    "roll",
+    "rollaxis",
+    "rot90",
     "squeeze",
-    "stack",
     "swapaxes",
     "transpose",
     "zeros_like",
@@ -35,6 +49,10 @@ __all__ = [
 
 def _matrix(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=(2, 3))
+
+
+def _cube(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(2, 3, 4))
 
 
 # Casting and constants ------------------------------------------------------------------------
@@ -52,7 +70,7 @@ _astype = linear(
 )
 
 
-def astype(x: Any, dtype: Any, **options: Any) -> Any:
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """`x` in another dtype.  To integers or booleans it is a constant."""
     dtype = np.dtype(dtype)
     if dtype.kind not in "fc" and isinstance(x, Tensor):
@@ -60,19 +78,69 @@ def astype(x: Any, dtype: Any, **options: Any) -> Any:
     return _astype(x, dtype=dtype)
 
 
-def _constant_like(function: Any) -> Any:
-    def like(x: Any, dtype: Any = None, **options: Any) -> Any:
-        made = function(value_of(x), dtype=dtype, **options)
-        return wrap(made, None) if isinstance(x, Tensor) else made
+if hasattr(np, "astype"):  # since NumPy 2.1
+    implements(np.astype)(astype)
+
+
+def _constant_like(function: Callable[..., Any]) -> Callable[..., Any]:
+    def like(
+        a: Any,
+        dtype: Any = None,
+        order: str = "K",
+        subok: bool = True,
+        shape: Any = None,
+        *,
+        device: Any = None,
+    ) -> Any:
+        made = function(value_of(a), dtype, order, subok, shape)
+        return wrap(made, None) if isinstance(a, Tensor) else made
 
     like.__name__ = function.__name__
-    like.__doc__ = f"{function.__name__} of the values of x: a constant."
+    like.__doc__ = f"See `numpy.{function.__name__}`: a constant."
     return implements(function)(like)
 
 
 zeros_like = _constant_like(np.zeros_like)
 ones_like = _constant_like(np.ones_like)
 empty_like = _constant_like(np.empty_like)
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
+    """A new array of `shape` with `fill_value` in every element; see `numpy.full`."""
+    x = as_array(fill_value)
+    return _broadcast_to(x if dtype is None else astype(x, dtype), shape=_as_shape(shape))
+
+
+@implements(np.full_like)
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: Any = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """`fill_value` in the shape and dtype of `a`; differentiable by the value."""
+    dtype = value_of(as_array(a)).dtype if dtype is None else dtype
+    if not isinstance(fill_value, Tensor):
+        made = np.full_like(value_of(a), fill_value, dtype, order, subok, shape)
+        return wrap(made, None) if isinstance(a, Tensor) else made
+    return full(shape_of(a) if shape is None else shape, fill_value, dtype)
+
+
+@implements(np.copy)
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    """A copy that may be assigned into; see `numpy.copy`."""
+    from nnad.ops.elementwise import positive
+
+    a = as_array(a)
+    return np.array(a) if isinstance(a, np.ndarray) else positive(a)
+
+
+def _as_shape(shape: Any) -> tuple[int, ...]:
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(map(int, shape))
 
 
 # Reshaping ------------------------------------------------------------------------------------
@@ -90,16 +158,29 @@ _reshape = linear(
 )
 
 
+def _fixed_order(x: Any, order: str) -> str:
+    """Order "A" as the "C" or "F" that it stands for, given how `x` lies in memory."""
+    if order != "A":
+        return order
+    flags = np.asarray(value_of(x)).flags
+    return "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+
+
 @implements(np.reshape)
-def reshape(x: Any, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
-    """`x` in another shape; see `numpy.reshape`."""
-    return _reshape(x, shape=shape, order=order)
+def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
+    """`a` in another shape; see `numpy.reshape`."""
+    x = as_array(a)
+    return _reshape(x, shape=shape, order=_fixed_order(x, order))
 
 
 @implements(np.ravel)
-def ravel(x: Any, order: str = "C") -> Any:
-    """`x` as a vector; see `numpy.ravel`."""
-    return _reshape(x, shape=-1, order=order)
+def ravel(a: Any, order: str = "C") -> Any:
+    """`a` as a vector; see `numpy.ravel`."""
+    x = as_array(a)
+    if order == "K":
+        strides = np.abs(np.asarray(value_of(x)).strides)
+        x, order = _transpose(x, axes=tuple(np.argsort(-strides, kind="stable").tolist())), "C"
+    return _reshape(x, shape=-1, order=_fixed_order(x, order))
 
 
 _transpose = linear(
@@ -111,43 +192,81 @@ _transpose = linear(
     formula="x with its axes permuted",
     samples=lambda rng: [
         case(_matrix(rng)),
-        case(rng.normal(size=(2, 3, 4)), axes=(1, 2, 0)),
-        case(rng.normal(size=(2, 3, 4)), axes=(-1, 0, 1)),
+        case(_cube(rng), axes=(1, 2, 0)),
+        case(_cube(rng), axes=(-1, 0, 1)),
     ],
 )
 
 
 @implements(np.transpose, np.permute_dims)
-def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
-    """`x` with its axes permuted (reversed if `axes` is None); see `numpy.transpose`."""
+def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
+    """`a` with its axes permuted (reversed if `axes` is None); see `numpy.transpose`."""
+    x = as_array(a)
     return _transpose(x) if axes is None else _transpose(x, axes=tuple(axes))
 
 
+def _permuted(function: Callable[..., Any], x: Any, *options: Any) -> Any:
+    """What `function`, which only permutes axes, makes of `x`."""
+    x = as_array(x)
+    marked = function(dummy(range(x.ndim)), *options)  # an axis's length tells where it was
+    return _transpose(x, axes=marked.shape)
+
+
 @implements(np.swapaxes)
-def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
-    """`x` with two axes exchanged; see `numpy.swapaxes`."""
-    axes = list(range(value_of(x).ndim))
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
-    return _transpose(x, axes=tuple(axes))
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    """`a` with two axes exchanged; see `numpy.swapaxes`."""
+    return _permuted(np.swapaxes, a, axis1, axis2)
 
 
-@implements(np.matrix_transpose)
-def matrix_transpose(x: Any) -> Any:
+@implements(np.moveaxis)
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    """`a` with axes moved to other places; see `numpy.moveaxis`."""
+    return _permuted(np.moveaxis, a, source, destination)
+
+
+@implements(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """`a` with an axis moved before another; see `numpy.rollaxis`."""
+    return _permuted(np.rollaxis, a, axis, start)
+
+
+@implements(np.matrix_transpose, np.linalg.matrix_transpose)
+def matrix_transpose(x: Any, /) -> Any:
     """`x` with its last two axes exchanged."""
-    return swapaxes(x, -1, -2)
+    return _permuted(np.matrix_transpose, x)
 
 
 @implements(np.squeeze)
-def squeeze(x: Any, axis: Any = None) -> Any:
-    """`x` without axes of length one; see `numpy.squeeze`."""
-    return _reshape(x, shape=np.squeeze(np.asarray(value_of(x)), axis).shape)
+def squeeze(a: Any, axis: Any = None) -> Any:
+    """`a` without axes of length one; see `numpy.squeeze`."""
+    x = as_array(a)
+    return _reshape(x, shape=np.squeeze(dummy(x.shape), axis).shape)
 
 
 @implements(np.expand_dims)
-def expand_dims(x: Any, axis: Any) -> Any:
-    """`x` with axes of length one inserted; see `numpy.expand_dims`."""
-    return _reshape(x, shape=np.expand_dims(np.asarray(value_of(x)), axis).shape)
+def expand_dims(a: Any, axis: Any) -> Any:
+    """`a` with axes of length one inserted; see `numpy.expand_dims`."""
+    x = as_array(a)
+    return _reshape(x, shape=np.expand_dims(dummy(x.shape), axis).shape)
 
+
+def _at_least(function: Callable[..., Any]) -> Callable[..., Any]:
+    def padded(*arys: Any) -> Any:
+        xs = [as_array(x) for x in arys]
+        made = tuple(_reshape(x, shape=function(dummy(x.shape)).shape) for x in xs)
+        return made[0] if len(made) == 1 else made
+
+    padded.__name__ = function.__name__
+    padded.__doc__ = f"See `numpy.{function.__name__}`."
+    return implements(function)(padded)
+
+
+atleast_1d = _at_least(np.atleast_1d)
+atleast_2d = _at_least(np.atleast_2d)
+atleast_3d = _at_least(np.atleast_3d)
+
+
+# Broadcasting ---------------------------------------------------------------------------------
 
 _broadcast_to = linear(
     "broadcast_to",
@@ -163,74 +282,106 @@ _broadcast_to = linear(
 
 
 @implements(np.broadcast_to)
-def broadcast_to(x: Any, shape: Any, subok: bool = False) -> Any:
-    """`x` repeated to `shape`; see `numpy.broadcast_to`."""
-    return _broadcast_to(x, shape=(shape,) if isinstance(shape, int) else tuple(shape))
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    """`array` repeated to `shape`; see `numpy.broadcast_to`."""
+    return _broadcast_to(as_array(array), shape=_as_shape(shape))
 
 
-# Joining --------------------------------------------------------------------------------------
+@implements(np.broadcast_arrays)
+def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
+    """All arrays repeated to their common shape; see `numpy.broadcast_arrays`."""
+    xs = [as_array(x) for x in args]
+    shape = np.broadcast_shapes(*(x.shape for x in xs))
+    return tuple(_broadcast_to(x, shape=shape) for x in xs)
 
 
-def _concatenate_vjp(i: int, g: Any, ans: Any, *xs: Any, axis: int = 0) -> Any:
-    sizes = [np.shape(value_of(x))[axis] for x in xs]
-    start = sum(sizes[:i])
-    index = (slice(None),) * (axis % g.ndim) + (slice(start, start + sizes[i]),)
-    return g[index]
-
-
-def _concatenate_jvp(tangents: Sequence[Any], ans: Any, *xs: Any, axis: int = 0) -> Any:
-    return _concatenate(*_fill_in(tangents, xs), axis=axis)
-
-
-def _fill_in(tangents: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
-    """Tangents with zeros of the arguments' shapes where there are none."""
-    return [
-        np.zeros_like(value_of(x)) if v is None else v for v, x in zip(tangents, xs, strict=True)
+@composed(
+    np.meshgrid,
+    formula="grids of coordinates from vectors",
+    samples=lambda rng: [
+        case(rng.normal(size=3), rng.normal(size=2)),
+        case(rng.normal(size=3), rng.normal(size=2), np.asarray(rng.normal()), indexing="ij"),
+        case(rng.normal(size=3), rng.normal(size=2), sparse=True),
+    ],
+)
+def meshgrid(
+    *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy"
+) -> tuple[Any, ...]:
+    """Coordinate grids of vectors; see `numpy.meshgrid`."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f'np.meshgrid: indexing is "xy" or "ij", got {indexing!r}')
+    n = len(xi)
+    grids = [
+        _reshape(as_array(x), shape=(1,) * i + (-1,) + (1,) * (n - i - 1)) for i, x in enumerate(xi)
     ]
+    if indexing == "xy" and n > 1:
+        grids = [swapaxes(x, 0, 1) for x in grids]
+    return tuple(grids) if sparse else broadcast_arrays(*grids)
 
 
-_concatenate = explicit(
-    "concatenate",
-    lambda *xs, axis=0: np.concatenate(xs, axis=axis),
-    vjps=_concatenate_vjp,
-    jvp=_concatenate_jvp,
-    variadic=True,
-    formula="arrays joined along an axis",
+# Turning around -------------------------------------------------------------------------------
+
+_flip = linear(
+    "flip",
+    lambda x, *, axis=None: np.flip(x, axis),
+    lambda g, ans, x, *, axis=None: _flip(g, axis=axis),
+    formula="x in reverse order along axes",
     samples=lambda rng: [
-        case(_matrix(rng), _matrix(rng), axis=0),
-        case(_matrix(rng), rng.normal(size=(2, 1)), axis=-1),
+        case(_matrix(rng)),
+        case(_matrix(rng), axis=-1),
+        case(_cube(rng), axis=(0, 2)),
     ],
 )
 
 
-@implements(np.concatenate, np.concat)
-def concatenate(arrays: Sequence[Any], axis: int | None = 0, out: Any = None) -> Any:
-    """Arrays joined along an axis (flattened first if it is None); see `numpy.concatenate`."""
-    arrays = list(arrays)
-    if axis is None:
-        arrays, axis = [ravel(x) for x in arrays], 0
-    return _concatenate(*arrays, axis=axis)
+@implements(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    """`m` in reverse order along axes; see `numpy.flip`."""
+    return _flip(as_array(m), axis=tuple(axis) if isinstance(axis, list) else axis)
 
 
-def _stack_vjp(i: int, g: Any, ans: Any, *xs: Any, axis: int = 0) -> Any:
-    return g[(slice(None),) * (axis % g.ndim) + (i,)]
+@implements(np.fliplr)
+def fliplr(m: Any) -> Any:
+    """`m` in reverse order along its second axis; see `numpy.fliplr`."""
+    return flip(m, 1)
 
 
-_stack = explicit(
-    "stack",
-    lambda *xs, axis=0: np.stack(xs, axis=axis),
-    vjps=_stack_vjp,
-    jvp=lambda tangents, ans, *xs, axis=0: _stack(*_fill_in(tangents, xs), axis=axis),
-    variadic=True,
-    formula="arrays joined along a new axis",
+@implements(np.flipud)
+def flipud(m: Any) -> Any:
+    """`m` in reverse order along its first axis; see `numpy.flipud`."""
+    return flip(m, 0)
+
+
+@implements(np.rot90)
+def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    """`m` turned by quarters in the plane of two axes; see `numpy.rot90`."""
+    x, (first, second) = as_array(m), axes
+    np.rot90(dummy(x.shape), k, axes)  # says what is wrong with the axes
+    if k % 4 == 2:
+        return flip(x, (first, second))
+    if k % 4 == 1:
+        return swapaxes(flip(x, second), first, second)
+    return flip(swapaxes(x, first, second), second) if k % 4 else x
+
+
+_roll = linear(
+    "roll",
+    lambda x, *, shift, axis=None: np.roll(x, shift, axis),
+    lambda g, ans, x, *, shift, axis=None: _roll(
+        g, shift=tuple(-n for n in shift) if isinstance(shift, tuple) else -shift, axis=axis
+    ),
+    formula="x shifted along axes, around the end",
     samples=lambda rng: [
-        case(_matrix(rng), _matrix(rng), axis=0),
-        case(_matrix(rng), _matrix(rng), axis=-1),
+        case(_matrix(rng), shift=2),
+        case(_matrix(rng), shift=-1, axis=1),
+        case(_cube(rng), shift=(1, 2), axis=(0, -1)),
     ],
 )
 
 
-@implements(np.stack)
-def stack(arrays: Sequence[Any], axis: int = 0, out: Any = None) -> Any:
-    """Arrays joined along a new axis; see `numpy.stack`."""
-    return _stack(*arrays, axis=axis)
+@implements(np.roll)
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    """`a` shifted along axes, around the end; see `numpy.roll`."""
+    if not isinstance(shift, (int, np.integer)):
+        shift = tuple(np.asarray(shift).tolist()) if np.ndim(shift) else int(shift)
+    return _roll(as_array(a), shift=shift, axis=tuple(axis) if isinstance(axis, list) else axis)
