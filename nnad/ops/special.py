@@ -1,7 +1,7 @@
-"""Softmax, its logarithm, and the logarithm of a sum of exponentials.
+"""Softmax, its logarithm, the logarithm of a sum of exponentials, and sinc, without SciPy.
 
-Computed with the largest element taken out first, so that nothing overflows.  They take any axes;
-SciPy's special functions are in `nnad.ops.scipy_special`.
+Exponentials are taken with the largest element out first, so that nothing overflows.  SciPy's
+special functions are in `nnad.ops.scipy_special`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import case, explicit
+from nnad.autodiff.table import case, elementwise, explicit
 from nnad.autodiff.tensor import stop_gradient
 from nnad.ops import reduce as r
 from nnad.ops.elementwise import absolute, exp, isfinite, log, real, sign, where
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
+__all__ = ["log_softmax", "logsumexp", "sinc", "softmax"]
 
 Axis = int | tuple[int, ...] | None
 
@@ -162,3 +162,56 @@ def logsumexp(
     if not return_sign:
         return high + log(total)
     return high + log(absolute(total)), sign(total)
+
+
+# Sinc -----------------------------------------------------------------------------------------
+
+# sin(z) / z is the integral of cos(z t) over t from 0 to 1, so its k-th derivative is that of
+# t**k * cos(z t + k pi / 2): no division by z, and no case of its own at z = 0.
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
+_NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
+
+
+def _turned_cosine(z: Any, k: int) -> Any:
+    """cos(z + k pi / 2)."""
+    return (np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x), np.sin)[k % 4](z)
+
+
+def _sinc_derivative_forward(x: Any, *, order: int) -> Any:
+    x = np.asarray(x)
+    z = np.pi * x
+    far = np.abs(z) > 12 + 2 * order
+    near_z = np.where(far, 0, z)[..., None]
+    y = _turned_cosine(near_z * _NODES, order) @ (_WEIGHTS * _NODES**order)
+    if far.any():
+        y = np.where(far, _far_sinc_derivative(np.where(far, z, 1), order), y)
+    return (np.pi**order * y).astype(z.dtype)[()]
+
+
+def _far_sinc_derivative(z: Any, order: int) -> Any:
+    """By the recurrence z h[k] + k h[k-1] = sin(z + k pi / 2), stable where z is large."""
+    h = np.sin(z) / z
+    for k in range(1, order + 1):
+        h = (_turned_cosine(z, k - 1) - k * h) / z
+    return h
+
+
+sinc_derivative = elementwise(
+    _sinc_derivative_forward,
+    lambda ans, x, *, order: sinc_derivative(x, order=order + 1),
+    name="sinc_derivative",
+    formula="derivative of sinc of a given order",
+    partials=("derivative of the next order",),
+    samples=lambda rng: [
+        case(np.array([-0.7, 0.0, 1e-3, 2.0]), order=1),
+        case(np.array([-9.3, 0.4, 5.0]), order=2),
+    ],
+)
+sinc = elementwise(
+    np.sinc,
+    lambda ans, x: sinc_derivative(x, order=1),
+    name="sinc",
+    implements=np.sinc,
+    formula="sin(pi x) / (pi x), and 1 at 0",
+    partials=("(cos(pi x) - y) / x",),
+)
