@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,10 @@ def _target(raw: Raw, options: Options) -> Target:
         raise DataError(f"{raw.label}: no target; set data.task: autoencoder to reconstruct inputs")
     if len(raw.y) != len(raw.x):
         raise DataError(f"{raw.label}: {len(raw.x)} rows of inputs, but {len(raw.y)} targets")
-    return encode(raw, options.task)
+    target = encode(raw, options.task)
+    if target.task == "regression":
+        return replace(target, y=target.y / options.target_unit)
+    return target
 
 
 def _check_inputs(raw: Raw) -> None:

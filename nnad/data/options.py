@@ -136,6 +136,13 @@ COMMON = (
         "train a regression on a target of mean 0 and variance 1 (results in the original units)",
     ),
     Option(
+        "target_unit",
+        float,
+        1,
+        "divides the target of a regression; results are in this unit, such as 1000 for thousands",
+        least=1e-30,
+    ),
+    Option(
         "input_shape",
         list[int] | None,
         None,

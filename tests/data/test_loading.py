@@ -276,3 +276,11 @@ def test_every_default_is_an_allowed_value(name) -> None:
     assert check(values) == (values, [])
     assert source_table()[name].doc.endswith(".")
     assert all(option.doc for option in keys.values())
+
+
+def test_a_regression_in_other_units(tmp_path) -> None:
+    config = save(tmp_path / "a.npz", x=np.zeros(3), y=np.array([1500.5, 3000, 0]))
+    data = load({**config, "target_unit": 1000, "test_size": 0})
+    np.testing.assert_allclose(data.train.y, [1.5005, 3, 0], rtol=1e-6)
+    with pytest.raises(ConfigError, match="target_unit: got 0, expected at least 1e-30"):
+        load({**config, "target_unit": 0})
