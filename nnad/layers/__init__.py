@@ -29,6 +29,12 @@ from nnad.layers.activations import (
     Softsign,
     Tanh,
 )
+from nnad.layers.attention import (
+    LearnedPositions,
+    MultiHeadAttention,
+    RotaryPositions,
+    SinusoidalPositions,
+)
 from nnad.layers.containers import (
     Concat,
     Flatten,
@@ -78,8 +84,20 @@ from nnad.layers.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
+from nnad.layers.recurrent import GRU, LSTM, RNN, LastStep
+from nnad.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
+    "LearnedPositions",
+    "MultiHeadAttention",
+    "RotaryPositions",
+    "SinusoidalPositions",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "LastStep",
+    "TransformerDecoderLayer",
+    "TransformerEncoderLayer",
     "Conv1d",
     "Conv2d",
     "Conv3d",

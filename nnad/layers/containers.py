@@ -28,7 +28,8 @@ class Sequential(Module):
     Args:
         layers: modules, or one list of them; their paths are "0", "1", ...
 
-    `model[i]` is the i-th layer, `model[i:j]` a Sequential of some (sharing their parameters).
+    Of a layer that returns a tuple (a recurrent one: outputs and state) the next takes the first
+    part.  `model[i]` is the i-th layer, `model[i:j]` a Sequential of some (sharing parameters).
     """
 
     def __init__(self, *layers: Module | Sequence[Module]) -> None:
@@ -50,7 +51,7 @@ class Sequential(Module):
     def forward(self, x: Any) -> Any:
         """What the first layer takes to what the last one returns."""
         for layer in self._members.values():
-            x = layer(x)
+            x = layer(x[0] if type(x) is tuple else x)
         return x
 
     def __len__(self) -> int:

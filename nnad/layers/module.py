@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnad.autodiff.tensor import value_of
+from nnad.autodiff.tensor import state, value_of
 from nnad.errors import ShapeError
 from nnad.layers.diagnosis import locate
 from nnad.layers.parameter import FlatBuffer, Parameter, flatten
@@ -43,14 +43,26 @@ class Module:
 
     input_sizes: ClassVar[dict[str, int]] = {}
 
-    training: bool
     flat: dict[np.dtype, FlatBuffer]
     _members: dict[str, Any]
+    _training: bool
 
     def __init__(self) -> None:
         _set(self, "_members", {})  # parameters, modules and (as None) buffers, as constructed
-        _set(self, "training", True)
+        _set(self, "_training", True)
         _set(self, "flat", {})
+
+    @property
+    def training(self) -> bool:
+        """Whether the module is in training mode; a compiled step holds for the mode it saw."""
+        mode = self._training
+        if state.capture is not None:
+            state.capture.guard(lambda: self._training, mode)
+        return mode
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        _set(self, "_training", bool(mode))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's computation; subclasses define it."""
@@ -168,7 +180,7 @@ class Module:
     def train(self, mode: bool = True) -> Module:
         """Switch this module and all below it to training mode; returns the module."""
         for module in self.modules():
-            _set(module, "training", mode)
+            module.training = mode
         return self
 
     def eval(self) -> Module:

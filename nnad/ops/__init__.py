@@ -2,6 +2,7 @@
 
 from nnad.ops import methods
 from nnad.ops.activations import *  # noqa: F403
+from nnad.ops.attention import *  # noqa: F403
 from nnad.ops.constants import *  # noqa: F403
 from nnad.ops.cumulative import *  # noqa: F403
 from nnad.ops.diagonals import *  # noqa: F403
@@ -19,6 +20,7 @@ from nnad.ops.ordering import *  # noqa: F403
 from nnad.ops.padding import *  # noqa: F403
 from nnad.ops.pool import *  # noqa: F403
 from nnad.ops.ranges import *  # noqa: F403
+from nnad.ops.recurrent import *  # noqa: F403
 from nnad.ops.reduce import *  # noqa: F403
 from nnad.ops.selection import *  # noqa: F403
 from nnad.ops.shape import *  # noqa: F403
