@@ -105,6 +105,7 @@ class Kernel:
         base = self.pointer(array.block)
         if array.offset:
             base = self.emit(f"getelementptr i8, ptr {base}, i64 {array.offset}")
+        base = array.origin(self, base)
         offset = self.flat_index(array.strides, index)
         if offset == "0":
             return base
@@ -244,6 +245,10 @@ class Place:
         if any(s % item for s in strides):
             raise Unsupported("strides that are not whole elements")
         self.strides: tuple[int, ...] = tuple(s // item for s in strides)
+
+    def origin(self, kernel: Kernel, base: str) -> str:
+        """Pointer to the first element, from one to the offset in the block."""
+        return base
 
     @property
     def ndim(self) -> int:

@@ -301,6 +301,14 @@ def _shared_gemm(
         _gemm(module, kernel, (x, y, out), bases, *size, add)
 
 
+def call_gemm(
+    module: Module, kernel: Kernel, x: Place, y: Place, out: Place, add: bool = False
+) -> None:
+    """out = x @ y, or out += x @ y, of whole matrices, by the calling thread alone."""
+    bases = [kernel.address(p, ["0", "0"]) for p in (x, y, out)]
+    _gemm(module, kernel, (x, y, out), bases, str(x.shape[0]), str(y.shape[1]), add)
+
+
 def _gemm(
     module: Module,
     kernel: Kernel,
