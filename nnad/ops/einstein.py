@@ -13,11 +13,25 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import add_up, case, explicit, implements
+from nnad.autodiff.tensor import value_of
 from nnad.ops.arguments import as_array, refuse, store
 
-__all__ = ["einsum"]
+__all__ = ["einsum", "einsum_path"]
 
 LETTERS = ascii_uppercase + ascii_lowercase  # in the order that NumPy sorts them in
+
+
+def _einsum_forward(*xs: Any, subscripts: str, optimize: bool | str) -> Any:
+    for term, x in zip(_split(subscripts)[0], xs, strict=True):
+        if len(set(term)) < len(term) == np.ndim(x):
+            _check_diagonal(term, np.shape(x))
+    return np.einsum(subscripts, *xs, optimize=optimize)
+
+
+def _check_diagonal(term: str, shape: tuple[int, ...]) -> None:
+    """Raise unless equal letters have equal sizes (NumPy overlooks a size of 0)."""
+    if len(set(zip(term, shape, strict=True))) > len(set(term)):
+        raise ValueError(f"einsum: {term!r} takes a diagonal, but the operand has shape {shape}")
 
 
 def _einsum_vjp(i: int, g: Any, ans: Any, *xs: Any, subscripts: str, optimize: bool | str) -> Any:
@@ -83,7 +97,7 @@ def _samples(rng: np.random.Generator) -> Iterator[Any]:
 
 _einsum = explicit(
     "einsum",
-    lambda *xs, subscripts, optimize: np.einsum(subscripts, *xs, optimize=optimize),
+    _einsum_forward,
     vjps=_einsum_vjp,
     jvp=_einsum_jvp,
     variadic=True,
@@ -114,6 +128,13 @@ def einsum(*operands: Any, out: Any = None, optimize: Any = False, **options: An
     if not isinstance(optimize, (bool, str)):
         optimize = "greedy"
     return store(_einsum(*arrays, subscripts=subscripts, optimize=optimize), out, "einsum")
+
+
+@implements(np.einsum_path)
+def einsum_path(*operands: Any, optimize: Any = "greedy") -> Any:
+    """The order of contractions that `einsum` would take; see `numpy.einsum_path`."""
+    plain = [value_of(x) for x in operands]
+    return np.einsum_path(*plain, optimize=optimize)
 
 
 def _operands(operands: Sequence[Any]) -> tuple[str, list[Any]]:

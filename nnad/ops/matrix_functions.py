@@ -160,6 +160,16 @@ def _triangular_jvp(
     return _triangular(a, rhs, trans=trans, **how)
 
 
+def _triangular_samples(rng: np.random.Generator) -> list[Any]:
+    options: list[dict[str, Any]] = [
+        {},
+        {"lower": True},
+        {"lower": True, "trans": 1},
+        {"trans": 2, "unit_diagonal": True},
+    ]
+    return [case(well_conditioned(rng, 3, 3), rng.normal(size=(3, 2)), **how) for how in options]
+
+
 _triangular = explicit(
     "solve_triangular",
     _triangular_forward,
@@ -167,15 +177,7 @@ _triangular = explicit(
     jvp=_triangular_jvp,
     formula="inv(triangle of x0) @ x1",
     partials=("-w @ y.T, its triangle", "w = inv(x0).T @ g"),
-    samples=lambda rng: [
-        case(well_conditioned(rng, 3, 3), rng.normal(size=(3, 2)), **how)
-        for how in [
-            {},
-            {"lower": True, "trans": 1},
-            {"trans": 2, "unit_diagonal": True},
-            {"lower": True},
-        ]
-    ],
+    samples=_triangular_samples,
 )
 
 

@@ -22,7 +22,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def _vector_norm_forward(
-    x: Any, *, ord: float = 2, axis: Axis = None, keepdims: bool = False
+    x: Any, *, ord: float = 2, axis: Any = None, keepdims: bool = False
 ) -> Any:
     return np.linalg.vector_norm(x, ord=ord, axis=axis, keepdims=keepdims)
 

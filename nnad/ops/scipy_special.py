@@ -313,6 +313,13 @@ def _pseudo_huber_slope(delta: Any, r: Any) -> Any:
 
 # Gamma and beta functions ---------------------------------------------------------------------
 
+
+def _polygamma_forward(n: Any, x: Any) -> Any:
+    y = _ufunc("polygamma")(n, x)
+    kind = np.asarray(x).dtype
+    return y.astype(kind if kind.kind == "f" else y.dtype, copy=False)[()]
+
+
 digamma = special(
     "psi",
     lambda ans, x: polygamma(1, x),
@@ -322,7 +329,7 @@ digamma = special(
 )
 psi = digamma
 polygamma = elementwise(
-    lambda n, x: _ufunc("polygamma")(n, x)[()],
+    _polygamma_forward,
     unknown("polygamma", "n"),
     lambda ans, n, x: polygamma(n + 1, x),
     name="polygamma",

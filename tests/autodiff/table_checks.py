@@ -234,7 +234,11 @@ def raw_derivatives(entry: Primitive, case: Case) -> Iterator[tuple[str, Any]]:
     elif entry.vjp_of:
         rules = [(i, entry.vjp_of(i, g, ans, *args, **kwargs)) for i in range(len(args))]
     else:
-        rules = [(i, r and r(g, ans, *args, **kwargs)) for i, r in enumerate(entry.vjps)]
+        rules = [
+            (i, rule(g, ans, *args, **kwargs))
+            for i, (rule, x) in enumerate(zip(entry.vjps, args, strict=False))
+            if rule and is_float(x)
+        ]
     for i, ct in rules:
         if ct is not None and i < len(args) and is_float(args[i]):
             yield f"VJP {i}", ct
