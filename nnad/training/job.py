@@ -191,13 +191,16 @@ def run_baseline(
 
 
 def load_data(config: Config) -> DataSplits:
-    """The parts of the data that the configuration describes."""
-    return nnad_data.load(
-        config.data.model_dump(),
+    """The parts of the data that the configuration describes, which make at least one batch."""
+    section = config.data.model_dump()
+    data = nnad_data.load(
+        section,
         seed=config.seed,
         base_dirs=(".", config.folder) if config.folder else (".",),
         dtype=config.trainer.dtype,
     )
+    nnad_data.batching(section, data)
+    return data
 
 
 def make_trainer(

@@ -25,7 +25,7 @@ from nnad.autodiff.tensor import value_of
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import Split
 from nnad.errors import DivergedError
-from nnad.optimizers import clip_grad_norm, clip_grad_value
+from nnad.optimizers import LBFGS, clip_grad_norm, clip_grad_value
 from nnad.schedules import Constant, Schedule
 from nnad.training.callbacks import Callback
 from nnad.training.diagnosis import is_finite, why_gradient_not_finite, why_loss_not_finite
@@ -188,14 +188,13 @@ class Trainer:
     def run_step(self, batches: Iterable[Batch]) -> None:
         """One update from the gradients of one batch, or of several accumulated ones."""
         self.optimizer.lr = self.optimizer.defaults["lr"] * self.schedule(self.step)
-        self.optimizer.zero_grad()
-        loss_sum, weight = self.accumulate_gradients(batches)
-        if self.step == 0:
-            self.warn_of_lost_parameters()
+        if isinstance(self.optimizer, LBFGS):
+            loss_sum, weight = self.search_step(batches)
+        else:
+            loss_sum, weight = self.compute_gradient(batches)
+            if weight:
+                self.optimizer.step()
         if weight:
-            if not math.isfinite(self.clip_gradients()):
-                self.report_gradient()
-            self.optimizer.step()
             self.step_loss = loss_sum / weight
             self.loss_sum += loss_sum
             self.weight_sum += weight
@@ -217,12 +216,49 @@ class Trainer:
 
     # What a step is made of -----------------------------------------------------------------------
 
-    def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
-        """Leave the gradient of the weighted mean loss over all `batches` in the parameters.
+    def search_step(self, batches: Iterable[Batch]) -> tuple[float, float]:
+        """One update by an optimizer that evaluates the loss at several points; returns as below.
+
+        A trial point at which the loss is not finite counts as infinitely bad.
+        """
+        held = [Batch(*(a if a is None else a.copy() for a in batch)) for batch in batches]
+        found: list[tuple[float, float]] = []
+
+        def closure() -> float:
+            try:
+                loss_sum, weight = self.compute_gradient(held)
+            except DivergedError:
+                if not found:
+                    raise
+                return math.inf
+            found.append((loss_sum, weight))
+            return loss_sum / weight
+
+        if not any(map(weight_of, held)):
+            return 0.0, 0.0
+        self.optimizer.step(closure)
+        return found[0]
+
+    def compute_gradient(self, batches: Iterable[Batch]) -> tuple[float, float]:
+        """Leave the gradient over all `batches` in the parameters, checked and clipped.
 
         Returns:
-            (sum of the weighted losses, sum of the weights).
+            (sum of the weighted losses, sum of the weights); no gradient if the latter is 0.
+
+        Raises:
+            DivergedError: the loss or the gradient is not finite.
         """
+        self.optimizer.zero_grad()
+        loss_sum, weight = self.accumulate_gradients(batches)
+        if not self.reach_is_known:
+            self.warn_of_lost_parameters()
+            self.reach_is_known = True
+        if weight and not math.isfinite(self.clip_gradients()):
+            self.report_gradient()
+        return loss_sum, weight
+
+    def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
+        """Add the gradient of the weighted mean loss over all `batches`; returns as above."""
         loss_sum = weight_sum = 0.0
         for batch in batches:
             weight = weight_of(batch)
@@ -283,6 +319,7 @@ class Trainer:
         if self.steps is not None:
             self.epochs = -(-self.steps // self.steps_per_epoch)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.reach_is_known = self.step > 0
         self.flat_gradients = [buffer.grad for buffer in self.model.flatten().values()]
         self.step_hooks = [
             callback.on_step_end
@@ -337,7 +374,7 @@ class Trainer:
     # When something is wrong ----------------------------------------------------------------------
 
     def warn_of_lost_parameters(self) -> None:
-        """Name the parameters that the loss does not reach."""
+        """Name the parameters that the loss of the first step does not reach."""
         lost = [n for n, p in self.model.named_parameters() if p.requires_grad and p.grad is None]
         if lost:
             warnings.warn(

@@ -175,6 +175,23 @@ def test_a_run_can_be_limited_in_steps(steps, epochs, last):
     assert (trainer.step, len(history["step"]), history["step"][-1]) == (last, epochs, last)
 
 
+def test_a_line_search_evaluates_the_same_batches_again():
+    model = make_model()
+    lbfgs = optimizers.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
+    parts = make_split(), make_split(seed=1)
+    whole = make_trainer(model, lbfgs, epochs=3, batch_size=16, accumulate=3)
+    stop = StopAt(2)
+    whole.callbacks.append(stop)
+    history = whole.fit(*parts)
+    assert history["train_loss"][-1] < 0.1 * history["train_loss"][0]
+    model = make_model()
+    lbfgs = optimizers.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
+    resumed = make_trainer(model, lbfgs, epochs=3, batch_size=16, accumulate=3)
+    restore(resumed, stop.state)
+    resumed.fit(*parts)
+    np.testing.assert_array_equal(weights(resumed), weights(whole))
+
+
 # Early stopping ----------------------------------------------------------------------------------
 
 
