@@ -87,6 +87,15 @@ def test_what_may_be_left_out():
     assert config.metrics == []
 
 
+@pytest.mark.parametrize(
+    ("monitor", "mode"), [("val_loss", "min"), ("val_accuracy", "max"), ("train_loss", "min")]
+)
+def test_plateau_goes_by_the_direction_of_what_is_monitored(monitor, mode):
+    overrides = [f"trainer.early_stopping.monitor={monitor}", "schedule=plateau"]
+    assert parse_config(BASE, overrides).schedule.arguments["mode"] == mode
+    assert parse_config(BASE, [*overrides, "schedule.mode=min"]).schedule.arguments["mode"] == "min"
+
+
 def test_false_means_without():
     config = parse_config(BASE, ["baseline=false", "trainer.early_stopping=false"])
     assert config.baseline is None
@@ -144,6 +153,14 @@ def test_paths_beside_the_config_are_found_from_anywhere(tmp_path, monkeypatch):
     assert load_config("jobs/job.yaml").data.path == str(tmp_path / "jobs" / "table.csv")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     assert load_config("jobs/job.yaml").data.path == "table.csv"  # the current folder comes first
+
+
+@pytest.mark.parametrize("name", ["mlp", "binary", "regression", "tabular", "embedding"])
+def test_the_configs_that_ship_are_right(name):
+    config = load_config(CONFIGS / f"{name}.yaml")
+    assert config.output.name == name
+    assert config.baseline is not None
+    assert to_yaml(parse_config(to_yaml(config))) == to_yaml(config)
 
 
 # Problems -----------------------------------------------------------------------------------------

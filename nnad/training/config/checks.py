@@ -183,7 +183,7 @@ def completed(config: Config) -> Config:
         "data": Data.model_validate(_with_paths(values, config.folder)),
         "loss": _with_defaults("loss", config.loss),
         "optimizer": _with_defaults("optimizer", config.optimizer),
-        "schedule": _with_defaults("schedule", config.schedule),
+        "schedule": _with_defaults("schedule", _with_direction(config)),
         "metrics": [_with_defaults("metric", metric) for metric in config.metrics],
     }
     return config.model_copy(update=update)
@@ -201,6 +201,20 @@ def _with_paths(values: dict[str, Any], folder: str) -> dict[str, Any]:
             if not FilePath(value).exists() and beside.exists():
                 found[key] = str(beside.absolute())
     return found
+
+
+def _with_direction(config: Config) -> Component:
+    """Let the plateau schedule wait for what early stopping watches to rise, if that is better."""
+    schedule, stopping = config.schedule, config.trainer.early_stopping
+    if schedule.name != "plateau" or "mode" in schedule.arguments or stopping is None:
+        return schedule
+    from nnad.metrics import is_score
+
+    metric = entries("metric").get(stopping.monitor.partition("_")[2])
+    rises = stopping.mode == "max" or (
+        stopping.mode == "auto" and metric is not None and is_score(metric.make)
+    )
+    return Component(name="plateau", **{**schedule.arguments, "mode": "max" if rises else "min"})
 
 
 def _with_defaults(kind: str, component: Component) -> Component:
