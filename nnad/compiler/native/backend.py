@@ -16,7 +16,7 @@ from nnad.compiler.native.blas import Blas
 from nnad.compiler.native.fusion import decompose, fuse
 from nnad.compiler.native.ir import Unsupported
 from nnad.compiler.native.kernels import NATIVE
-from nnad.compiler.native import losses, windows  # noqa: F401  (they register their forms)
+from nnad.compiler.native import blocks, losses, windows  # noqa: F401  (they register their forms)
 from nnad.compiler.native.module import Module
 from nnad.compiler.native.pool import pool
 from nnad.compiler.program import Instruction, Program

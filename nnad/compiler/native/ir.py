@@ -266,6 +266,11 @@ class Place:
         own = [0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True)]
         return (0,) * extra + tuple(own)
 
+    def swapped(self) -> Place:
+        """The last two axes exchanged."""
+        order = [*range(self.ndim - 2), self.ndim - 1, self.ndim - 2]
+        return self.viewed([self.shape[a] for a in order], [self.strides[a] for a in order])
+
     def viewed(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Place:
         """The same memory seen with another shape and strides; offset in elements."""
         other = Place.__new__(Place)

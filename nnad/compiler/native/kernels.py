@@ -229,6 +229,11 @@ def product(module: Module, instruction: Instruction) -> None:
     """x @ y through BLAS: the threads share the rows, or the matrices of a batch."""
     x, y = (module.place(a) for a in instruction.args)
     out = module.place(instruction.outputs[0])
+    if x.ndim == 1 and y.ndim == 2:
+        x, out = x.viewed([1, *x.shape], [x.size, *x.strides]), out.viewed([1, out.size], [out.size, 1])
+    elif y.ndim == 1 and x.ndim == 2:
+        y = y.viewed([*y.shape, 1], [*y.strides, 1])
+        out = out.viewed([*out.shape, 1], [*out.strides, 1])
     require(x.ndim >= 2 and y.ndim >= 2, "a product with a vector")
     require(x.type == y.type == out.type and out.type in ("float", "double"), "dtypes of a product")
     if y.ndim == 2 and x.ndim > 2:
@@ -309,6 +314,21 @@ def call_gemm(
     _gemm(module, kernel, (x, y, out), bases, str(x.shape[0]), str(y.shape[1]), add)
 
 
+def gemm_at(
+    module: Module,
+    kernel: Kernel,
+    x: Place,
+    y: Place,
+    out: Place,
+    at: Sequence[str],
+    alpha: float = 1.0,
+) -> None:
+    """out[at] = alpha * x[at] @ y[at], one product of a stack, by the calling thread alone."""
+    bases = [kernel.address(p, [*at, "0", "0"]) for p in (x, y, out)]
+    m, n = str(x.shape[-2]), str(y.shape[-1])
+    _gemm(module, kernel, (x, y, out), bases, m, n, False, alpha)
+
+
 def _gemm(
     module: Module,
     kernel: Kernel,
@@ -317,6 +337,7 @@ def _gemm(
     m: str,
     n: str,
     add: bool,
+    alpha: float = 1.0,
 ) -> None:
     """Call cblas: C = A B, row-major, with A or B transposed where its strides say so."""
     x, y, out = places
@@ -328,7 +349,7 @@ def _gemm(
     ta, lda = _leading(x)
     tb, ldb = _leading(y)
     ldc = max(row, out.shape[-1], 1)
-    one, beta = kernel.number(1), kernel.number(1 if add else 0)
+    one, beta = kernel.number(alpha), kernel.number(1 if add else 0)
     kernel.do(
         f"call void {gemm}(i32 101, i32 {ta}, i32 {tb}, i64 {m}, i64 {n}, i64 {x.shape[-1]}, "
         f"{kind} {one}, ptr {bases[0]}, i64 {lda}, ptr {bases[1]}, i64 {ldb}, "
@@ -344,3 +365,23 @@ def _leading(place: Place) -> tuple[int, int]:
     if (row == 1 or rows == 1) and (column >= rows or columns == 1):
         return 112, max(column, rows, 1)
     raise Unsupported("a matrix with both strides larger than one")
+
+
+# Failures -------------------------------------------------------------------------------------
+
+
+def fail_if(module: Module, kernel: Kernel, condition: str, instruction: Instruction) -> None:
+    """Say that an instruction's input is impossible; `module.check_status()` must follow.
+
+    The operation itself, run by NumPy on the same arrays, then raises its own error.
+    """
+    primitive, arrays = instruction.primitive, module.arrays
+
+    def explain() -> None:
+        args = [arrays[a] if isinstance(a, Value) else a for a in instruction.args]
+        primitive.forward(*args, **instruction.kwargs)  # type: ignore[union-attr]
+
+    number = len(module.failures) + 1
+    module.failures[number] = explain
+    with kernel.only_if(condition):
+        kernel.store(module.place(module.status), ["0"], str(number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnad.compiler.native.ir import Kernel, Place
-from nnad.compiler.native.kernels import native, require
+from nnad.compiler.native.kernels import fail_if, native, require
 from nnad.compiler.native.module import Module
 from nnad.compiler.native.scalar import FLOAT
 from nnad.compiler.program import Instruction, Value
@@ -39,14 +39,12 @@ def cross_entropy(module: Module, instruction: Instruction) -> None:
     t = _rows(module.place(target), n)
     e_at, total_at, places_at = (module.place(v) for v in (e, total, places))
     losses = module.place(np.zeros(n, loss.dtype))
-    status = module.place(module.status)
     kernel = module.kernel(loss.dtype)
     start, stop = module.share(kernel, n, n * classes * EXP_COST, 1)
     with kernel.loop(stop, start) as i:
         number = kernel.load(t, [i])
         bad = kernel.emit(f"icmp uge i64 {number}, {classes}")
-        with kernel.only_if(bad):
-            kernel.store(status, ["0"], str(_failure(module, instruction)))
+        fail_if(module, kernel, bad, instruction)
         own = kernel.emit(f"select i1 {bad}, i64 0, i64 {number}")
         top = largest(kernel, x, i, classes)
         sums = kernel.variable(kernel.type, kernel.number(0))
@@ -76,19 +74,6 @@ def _rows(place: Place, *shape: int) -> Place:
     for n in reversed(shape):
         strides.append(int(np.prod(shape[len(shape) - len(strides) :], dtype=int)))
     return place.viewed(shape, list(reversed(strides)))
-
-
-def _failure(module: Module, instruction: Instruction) -> int:
-    """A number for the status word; the operation itself, run by NumPy, then raises its error."""
-    primitive, arrays = instruction.primitive, module.arrays
-
-    def explain() -> None:
-        args = [arrays[a] if isinstance(a, Value) else a for a in instruction.args]
-        primitive.forward(*args, **instruction.kwargs)  # type: ignore[union-attr]
-
-    number = len(module.failures) + 1
-    module.failures[number] = explain
-    return number
 
 
 def _sum_up(module: Module, losses: Place, out: Place, scale: float) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from nnad.compiler.native.ir import Kernel, Place
 from nnad.compiler.native.kernels import call_gemm, contiguous_strides, native, require
-from nnad.compiler.native.module import Module
+from nnad.compiler.native.module import GRAIN, Module
 from nnad.compiler.native.scalar import FLOAT
 from nnad.compiler.program import Instruction, Value
 
@@ -100,10 +100,8 @@ class Windows:
 
     def scratch(self, *shape: int, fill: float = 0.0) -> Place:
         """Memory of this thread, of the given shape."""
-        threads, size = max(1, self.module.threads), int(np.prod(shape))
-        whole = self.module.place(np.full((threads, size + 16), fill, self.dtype))
-        place = whole.viewed(shape, contiguous_strides(shape))
-        return ThreadPlace(place, size + 16)
+        flat = thread_scratch(self.module, int(np.prod(shape)), self.dtype, fill)
+        return flat.viewed(shape, contiguous_strides(shape))
 
     def inner(self, i: str, source: Place) -> Place:
         """Image `i` as (padded height, padded width, channels): itself, or its padded copy."""
@@ -150,6 +148,13 @@ class Windows:
                     k.store(columns, [number, k.emit(f"add nsw i64 {j}, {ky * run}")], value)
 
         self.each_window(copy)
+
+
+def thread_scratch(module: Module, size: int, dtype: Any, fill: float = 0.0) -> ThreadPlace:
+    """A vector of memory for each thread."""
+    step = size + GRAIN  # threads do not write to a common cache line
+    whole = module.place(np.full((max(1, module.threads), step), fill, dtype))
+    return ThreadPlace(whole.viewed([size], [1]), step)
 
 
 def row_of(image: Place, padded: Sequence[int]) -> Place:
@@ -309,11 +314,12 @@ def conv_weight(module: Module, instruction: Instruction) -> None:
         transposed = columns.viewed([g.window, g.positions], [1, g.window])
         call_gemm(module, kernel, transposed, own, sums, add=True)
     module.call(kernel)
-    _sum_threads(module, sums, target, size)
+    sum_threads(module, sums, target, size)
 
 
-def _sum_threads(module: Module, sums: ThreadPlace, target: Place, size: int) -> None:
+def sum_threads(module: Module, sums: Any, target: Place, size: int) -> None:
     """Add up what the threads gathered."""
+    require(target.size == size and target.strides[-1] == 1, "a scattered sum")
     threads = max(1, module.threads)
     kernel = module.kernel(target.dtype)
     parts = Place.viewed(sums, [threads, size], [sums.step, 1])
