@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path as FilePath
@@ -54,8 +55,9 @@ def _check_model(config: Config) -> Iterator[tuple[Path, str]]:
     """Check the layers' names and arguments; whether they fit together is seen when building."""
     found: list[tuple[Path, str]] = []
     layers = parse_layers(config.model, ("model",), lambda *problem: found.append(problem))
-    if not found:
-        for layer in _all_layers(layers):
+    wrong = [path for path, _ in found]
+    for layer in _all_layers(layers):
+        if not any(path[: len(layer.path)] == layer.path for path in wrong):
             found += _trial(layer.entry, layer.arguments, layer.path)
     yield from found
 
@@ -199,7 +201,7 @@ def _with_paths(values: dict[str, Any], folder: str) -> dict[str, Any]:
         if key.endswith("path") and isinstance(value, str):
             beside = FilePath(folder, value)
             if not FilePath(value).exists() and beside.exists():
-                found[key] = str(beside.absolute())
+                found[key] = os.path.abspath(beside)
     return found
 
 
