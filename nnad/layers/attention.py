@@ -97,8 +97,11 @@ class MultiHeadAttention(Module):
         value = key if value is None else value
         for x in {id(x): x for x in (query, key, value)}.values():
             self._check(value_of(x).shape)
-        counts = {"heads": self.num_heads, "kv_heads": self.num_kv_heads, "causal": causal}
-        mask = value_of(mask)
+        counts: dict[str, Any] = {
+            "heads": self.num_heads,
+            "kv_heads": self.num_kv_heads,
+            "causal": causal,
+        }
         if query is key is value:
             qkv = linear(query, self.in_proj_weight, self.in_proj_bias)
             if self.rotary is not None:
@@ -274,7 +277,6 @@ class RotaryPositions(Module):
             raise ValueError(f"rotary positions turn pairs: head_size is even, got {head_size}")
         self.head_size = head_size
         self.base = base
-        self._tables: tuple[Any, Any] = (None, None)
 
     def forward(self, x: Any) -> Any:
         """(batch, time, heads * head_size) to the same shape."""
@@ -287,16 +289,7 @@ class RotaryPositions(Module):
             raise ShapeError(
                 f"got an input of shape {shape}, expected (batch, time, heads * {self.head_size})"
             )
-        cosine, sine = self._angles(shape[1], value_of(x).dtype)
-        return rotary(x, cosine, sine, rotated=rotated)
-
-    def _angles(self, time: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-        cosine, sine = self._tables
-        if cosine is None or len(cosine) < time or cosine.dtype != dtype:
-            angles = rotary_angles(time, self.head_size, self.base)
-            cosine, sine = np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
-            self._tables = (cosine, sine)
-        return cosine[:time], sine[:time]
+        return rotary(x, head_size=self.head_size, rotated=rotated, base=self.base)
 
     def extra_repr(self) -> str:
         """The arguments."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import case, explicit, multilinear
-from nnad.autodiff.tensor import value_of
+from nnad.autodiff.table import case, explicit, linear
+from nnad.autodiff.tensor import is_recorded
 from nnad.errors import ShapeError
 from nnad.ops import linalg, special
 from nnad.ops.elementwise import where
@@ -52,11 +52,11 @@ def _causal(queries: int, keys: int) -> np.ndarray:
     return np.tri(queries, keys, keys - queries, dtype=bool)
 
 
-def _broadcast_mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _broadcast_mask(mask: Any, shape: tuple[int, ...]) -> Any:
     """A mask (query, key), (batch, query, key) or (batch, head, query, key) beside the scores."""
     batch, kv_heads, group, queries, keys = shape
     if mask.ndim == 3:
-        mask = mask[:, None]
+        mask = mask[:, None]  # a Tensor too
     wanted = (batch, kv_heads * group, queries, keys)
     try:
         full = np.broadcast_shapes(mask.shape, wanted)
@@ -68,7 +68,7 @@ def _broadcast_mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             f"(batch, head, query, key) with {queries} queries and {keys} keys"
         )
     if mask.ndim == 4 and mask.shape[1] != 1:
-        return mask.reshape(mask.shape[0], kv_heads, group, *mask.shape[2:])
+        return reshape(mask, (mask.shape[0], kv_heads, group, *mask.shape[2:]))
     return mask[:, :, None] if mask.ndim == 4 else mask
 
 
@@ -92,9 +92,8 @@ def _probabilities(scores: np.ndarray, mask: Any, causal: bool) -> np.ndarray:
         )
     scores -= top
     np.exp(scores, out=scores)
-    scores /= (scores.reshape(-1, scores.shape[-1]) @ np.ones(scores.shape[-1], scores.dtype))[
-        :, None
-    ].reshape(top.shape)
+    ones = np.ones(scores.shape[-1], scores.dtype)
+    scores /= (scores.reshape(-1, len(ones)) @ ones).reshape(top.shape)
     return scores
 
 
@@ -153,18 +152,15 @@ def _reference(
     keys, values = _split(k, heads, kv_heads, False), _split(v, heads, kv_heads, False)
     scores = linalg.matmul(queries, transpose(keys, (0, 1, 2, 4, 3)))
     if mask is not None:
-        allowed = _broadcast_mask(np.asarray(value_of(mask)), scores.shape)
-        if allowed.dtype == bool:
-            scores = where(allowed, scores, -np.inf)
-        else:
-            scores = scores + allowed
+        allowed = _broadcast_mask(mask, scores.shape)
+        scores = where(allowed, scores, -np.inf) if mask.dtype == bool else scores + allowed
     if causal:
         scores = where(_causal(*scores.shape[-2:]), scores, -np.inf)
     p = special.softmax(scores, axis=-1)
     if drop is not None:
         p = p * reshape(drop, p.shape)
     y = transpose(linalg.matmul(p, values), (0, 3, 1, 2, 4))
-    return reshape(y, (*q.shape[:2], -1))
+    return reshape(y, (*q.shape[:2], heads * values.shape[-1]))
 
 
 def _attention(
@@ -206,17 +202,18 @@ def _samples(rng: np.random.Generator) -> list[Any]:
         sizes = ((queries, heads), (keys, kv_heads), (keys, kv_heads))
         return tuple(rng.normal(size=(2, time, 3 * count)) for time, count in sizes)
 
-    drop = rng.integers(0, 2, (2, 2, 3, 4)) * 2.0
+    drop = rng.integers(0, 3, (2, 2, 3, 4), dtype=np.int8)
     allowed = np.array([[True, False, True, True], [True] * 4, [False, False, True, False]])
-    added = rng.normal(size=(2, 2, 3, 3))
+    per_head = np.ones((2, 2, 3, 3), bool)
+    per_head[:, 1, :, 2] = False
     return [
         case(*arrays(2, 2, 3, 4), None, None, heads=2, kv_heads=2, causal=False),
         case(*arrays(2, 2, 3, 4), allowed, drop, heads=2, kv_heads=2, causal=False),
-        case(*arrays(2, 1, 3, 3), added, None, heads=2, kv_heads=1, causal=True),
+        case(*arrays(2, 1, 3, 3), per_head, None, heads=2, kv_heads=1, causal=True),
     ]
 
 
-attention = explicit(
+_attention_entry = explicit(
     "attention",
     _attention,
     vjp=with_reference(_reference, _backward),
@@ -227,6 +224,44 @@ attention = explicit(
     partials=("dS @ x1 / sqrt(d)", "dS.T @ x0 / sqrt(d)", "P.T @ g"),
     samples=_samples,
 )
+
+
+def attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any = None,
+    drop: Any = None,
+    *,
+    heads: int,
+    kv_heads: int | None = None,
+    causal: bool = False,
+) -> Any:
+    """softmax(q kᵀ / sqrt(d) + mask) v for each head.
+
+    Args:
+        q: (batch, queries, heads * d).
+        k, v: (batch, keys, kv_heads * d).
+        mask: (queries, keys), (batch, queries, keys) or (batch, heads, queries, keys): True where
+            attention is allowed, or numbers to add to the scores (these may be recorded).
+        drop: (batch, heads, queries, keys) to multiply the probabilities by.
+        heads, kv_heads: each head of keys and values serves heads / kv_heads heads of queries.
+        causal: query t sees keys up to t only, counted from the end where there are more keys.
+
+    Returns:
+        (batch, queries, heads * d).
+
+    Raises:
+        ShapeError: if shapes do not fit, or a query may attend to no key.
+    """
+    counts: dict[str, Any] = {
+        "heads": heads,
+        "kv_heads": kv_heads or heads,
+        "causal": causal,
+    }
+    if is_recorded(mask) or is_recorded(drop):
+        return _reference(q, k, v, mask, drop, **counts)
+    return _attention_entry(q, k, v, mask, drop, **counts)
 
 
 # Queries, keys and values side by side in one array -----------------------------------------------
@@ -272,7 +307,7 @@ def _self_backward(
     return _self_gradient_kernel(g, ans, qkv, drop, *saved, **counts), None, None
 
 
-self_attention = explicit(
+_self_attention_entry = explicit(
     "self_attention",
     _self_attention,
     vjp=with_reference(_self_reference, _self_backward),
@@ -285,14 +320,40 @@ self_attention = explicit(
         case(rng.normal(size=(2, 3, 12)), None, None, heads=2, kv_heads=2, causal=True),
         case(
             rng.normal(size=(2, 3, 8)),
-            rng.normal(size=(2, 3, 3)),
-            rng.integers(0, 2, (2, 2, 3, 3)) * 2.0,
+            rng.normal(size=(2, 3, 3)) > -1,
+            rng.integers(0, 3, (2, 2, 3, 3), dtype=np.int8),
             heads=2,
             kv_heads=1,
             causal=False,
         ),
     ],
 )
+
+
+def self_attention(
+    qkv: Any,
+    mask: Any = None,
+    drop: Any = None,
+    *,
+    heads: int,
+    kv_heads: int | None = None,
+    causal: bool = False,
+) -> Any:
+    """`attention` of queries, keys and values that lie side by side in one array.
+
+    Args:
+        qkv: (batch, time, (heads + 2 kv_heads) * d).
+
+    The other arguments are those of `attention`.
+    """
+    counts: dict[str, Any] = {
+        "heads": heads,
+        "kv_heads": kv_heads or heads,
+        "causal": causal,
+    }
+    if is_recorded(mask) or is_recorded(drop):
+        return _self_reference(qkv, mask, drop, **counts)
+    return _self_attention_entry(qkv, mask, drop, **counts)
 
 
 # Rotary positions -------------------------------------------------------------------------------
@@ -304,39 +365,42 @@ def rotary_angles(time: int, head_size: int, base: float = 10000.0) -> np.ndarra
     return np.arange(time)[:, None] * frequencies
 
 
-def _rotary(x: Any, cosine: Any, sine: Any, *, rotated: int, out: Any = None) -> Any:
-    """Turn the pairs (i, i + half) of each head among the first `rotated` features."""
+@functools.lru_cache(maxsize=8)
+def _turn(time: int, head_size: int, base: float, dtype: np.dtype) -> tuple[Any, Any]:
+    """Cosines and sines of the angles, with an axis for the heads."""
+    angles = rotary_angles(time, head_size, base)[:, None]
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
+def _rotary(
+    x: Any, *, head_size: int, rotated: int, base: float, back: bool = False, out: Any = None
+) -> Any:
     batch, time, _ = x.shape
-    half = cosine.shape[-1]
-    y = np.array(x, order="C") if out is None else out
-    if out is not None:
-        y[...] = x
-    source = x[..., :rotated].reshape(batch, time, -1, 2, half)
-    target = y[..., :rotated].reshape(batch, time, -1, 2, half)
+    cosine, sine = _turn(time, head_size, base, x.dtype)
+    if back:
+        sine = -sine
+    y = np.empty(x.shape, x.dtype) if out is None else out
+    y[..., rotated:] = x[..., rotated:]
+    pairs = (batch, time, rotated // head_size, 2, head_size // 2)
+    source = x[..., :rotated].reshape(pairs)
     first, second = source[..., 0, :], source[..., 1, :]
-    cosine, sine = cosine[:, None], sine[:, None]
-    result = np.empty_like(target)
-    result[..., 0, :] = first * cosine - second * sine
-    result[..., 1, :] = second * cosine + first * sine
-    y[..., :rotated] = result.reshape(batch, time, rotated)
+    turned = np.empty(pairs, x.dtype)
+    np.subtract(first * cosine, second * sine, out=turned[..., 0, :])
+    np.add(second * cosine, first * sine, out=turned[..., 1, :])
+    y[..., :rotated] = turned.reshape(batch, time, rotated)
     return y
 
 
-# A rotation: its transpose is the rotation by the opposite angles.
-rotary = multilinear(
+# Features i and i + head_size / 2 of the heads among the first `rotated` features turned by an
+# angle that grows with time.  A rotation: its transpose turns back.
+rotary = linear(
     "rotary",
     _rotary,
-    lambda g, ans, x, cosine, sine, *, rotated: rotary(g, cosine, -sine, rotated=rotated),
-    None,
-    None,
-    formula="pairs of features turned by angles that grow with time",
-    partials=("turned back",),
+    lambda g, ans, x, *, back=False, **turn: rotary(g, back=not back, **turn),
+    formula="pairs of features of x turned by angles that grow with time",
+    partials=("g turned back",),
     samples=lambda rng: [
-        case(
-            rng.normal(size=(2, 3, 10)),
-            np.cos(rotary_angles(3, 4)),
-            np.sin(rotary_angles(3, 4)),
-            rotated=8,
-        )
+        case(rng.normal(size=(2, 3, 10)), head_size=4, rotated=8, base=100.0),
+        case(rng.normal(size=(1, 2, 4)), head_size=2, rotated=4, base=10.0, back=True),
     ],
 )

@@ -1,8 +1,8 @@
 """Pooling over windows of any number of axes, channels last.
 
-`max_pool` picks elements, so its derivative is a pair of linear maps, each the transpose of the
-other: `max_pool_gather` takes a (weighted) element out of each window, `max_pool_scatter` puts
-one back.  Tied elements of a window share: their weights add up to 1.
+`max_pool` picks elements (`max_pool_hits` says which), so its derivative is a pair of linear maps,
+each the transpose of the other: `max_pool_gather` takes the element out of each window,
+`max_pool_scatter` puts one back.  Tied elements of a window share: their weights add up to 1.
 """
 
 from __future__ import annotations
@@ -14,15 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import case, explicit, kink, linear, multilinear
+from nnad.autodiff.table import Primitive, case, explicit, kink, linear, multilinear, register
 from nnad.ops.window import output_sizes
 
-__all__ = ["avg_pool", "max_pool", "max_pool_gather", "max_pool_scatter", "spread_windows"]
+__all__ = [
+    "avg_pool",
+    "max_pool",
+    "max_pool_gather",
+    "max_pool_hits",
+    "max_pool_scatter",
+    "spread_windows",
+]
 
 Sizes = tuple[int, ...]
 
 
-def _places(sizes: Sizes, kernel: Sizes, stride: Sizes, outputs: Sizes) -> list[tuple[Any, ...]]:
+def _places(kernel: Sizes, stride: Sizes, outputs: Sizes) -> list[tuple[Any, ...]]:
     """For each position in the window, the slices of (batch, *sizes, channels) it meets."""
     return [
         (
@@ -75,42 +82,48 @@ def _max_pool(
     return out
 
 
-def _hits(x: np.ndarray, y: np.ndarray, places: list[Any]) -> tuple[list[np.ndarray], Any]:
-    """For each position in the window, where its element is the maximum; and 1 / number of ties.
-
-    The second is None where no window has ties.
-    """
-    hits = [x[place] == y for place in places]
-    count = hits[0].view(np.uint8).astype(np.min_scalar_type(len(hits)))
-    for hit in hits[1:]:
-        count += hit.view(np.uint8)
-    if count.size == 0 or count.max() <= 1:
-        return hits, None
-    return hits, (1 / np.maximum(count, 1)).astype(y.dtype)
-
-
-def _scatter(g: Any, x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
-    sizes, outputs = x.shape[1:-1], y.shape[1:-1]
+def _hits(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes) -> np.ndarray:
+    """For each position in the window, where its element is the maximum: (positions, *y.shape)."""
     padded = _padded(x, padding, -np.inf)
-    places = _places(sizes, kernel, stride, outputs)
-    hits, share = _hits(padded, y, places)
+    places = _places(kernel, stride, y.shape[1:-1])
+    hits = np.empty((len(places), *y.shape), bool)
+    for place, hit in zip(places, hits, strict=True):
+        np.equal(padded[place], y, out=hit)
+    return hits
+
+
+def _share(hits: np.ndarray, dtype: Any) -> Any:
+    """1 / the number of tied elements of each window; None where no window has ties."""
+    counts = hits.sum(axis=0, dtype=np.min_scalar_type(len(hits)))
+    if counts.size == 0 or counts.max() <= 1:
+        return None
+    return (1 / np.maximum(counts, 1)).astype(dtype)
+
+
+def _scatter(
+    g: Any, hits: Any, *, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes
+) -> Any:
+    share = _share(hits, g.dtype)
     if share is not None:
         g = g * share
-    full = np.zeros(padded.shape, g.dtype)
-    if all(k <= s for k, s in zip(kernel, stride, strict=True)):  # windows do not overlap
-        for place, hit in zip(places, hits, strict=True):
+    padded = (n + 2 * p for n, p in zip(sizes, padding, strict=True))
+    full = np.zeros((len(g), *padded, g.shape[-1]), g.dtype)
+    apart = all(k <= s for k, s in zip(kernel, stride, strict=True))  # no two windows overlap
+    for place, hit in zip(_places(kernel, stride, g.shape[1:-1]), hits, strict=True):
+        if apart:
             np.multiply(g, hit, out=full[place])
-    else:
-        for place, hit in zip(places, hits, strict=True):
+        else:
             full[place] += g * hit
     if not any(padding):
         return full
     return np.ascontiguousarray(full[_inside(padding, sizes)])
 
 
-def _gather(v: Any, x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
-    places = _places(x.shape[1:-1], kernel, stride, y.shape[1:-1])
-    hits, share = _hits(_padded(x, padding, -np.inf), y, places)
+def _gather(
+    v: Any, hits: Any, *, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes
+) -> Any:
+    places = _places(kernel, stride, hits.shape[2:-1])
+    share = _share(hits, v.dtype)
     v = _padded(v, padding, 0.0)
     total = v[places[0]] * hits[0]
     for place, hit in zip(places[1:], hits[1:], strict=True):
@@ -130,13 +143,15 @@ def _window_samples(rng: np.random.Generator) -> list[Any]:
     ]
 
 
-def _picked_samples(shape_of: Callable[..., Any]) -> Callable[..., Any]:
+def _picked_samples(of_input: bool) -> Callable[..., Any]:
     def samples(rng: np.random.Generator) -> list[Any]:
         cases = []
         for sample in _window_samples(rng):
-            (x,) = sample.args
-            y = _max_pool(x, **sample.kwargs)
-            cases.append(case(rng.normal(size=shape_of(x, y)), x, y, **sample.kwargs))
+            (x,), window = sample.args, sample.kwargs
+            y = _max_pool(x, **window)
+            shape = x.shape if of_input else y.shape
+            hits = _hits(x, y, **window)
+            cases.append(case(rng.normal(size=shape), hits, sizes=x.shape[1:-1], **window))
         return cases
 
     return samples
@@ -145,8 +160,16 @@ def _picked_samples(shape_of: Callable[..., Any]) -> Callable[..., Any]:
 max_pool = explicit(
     "max_pool",
     _max_pool,
-    vjps=(lambda g, ans, x, **window: max_pool_scatter(g, x, ans, **window),),
-    jvps=(lambda v, ans, x, **window: max_pool_gather(v, x, ans, **window),),
+    vjps=(
+        lambda g, ans, x, **window: max_pool_scatter(
+            g, max_pool_hits(x, ans, **window), sizes=x.shape[1:-1], **window
+        ),
+    ),
+    jvps=(
+        lambda v, ans, x, **window: max_pool_gather(
+            v, max_pool_hits(x, ans, **window), sizes=x.shape[1:-1], **window
+        ),
+    ),
     formula="max of x over windows",
     partials=("1 at the maximum",),
     samples=_window_samples,
@@ -161,25 +184,35 @@ max_pool = explicit(
         )
     ],
 )
+max_pool_hits = register(
+    Primitive(
+        "max_pool_hits",
+        _hits,
+        "explicit",
+        nondifferentiable="where the maximum of each window is: a truth value",
+        samples=lambda rng: [
+            case(c.args[0], _max_pool(c.args[0], **c.kwargs), **c.kwargs)
+            for c in _window_samples(rng)
+        ],
+    )
+)
 max_pool_scatter = multilinear(
     "max_pool_scatter",
     _scatter,
-    lambda h, ans, g, x, y, **window: max_pool_gather(h, x, y, **window),
+    lambda h, ans, g, hits, **window: max_pool_gather(h, hits, **window),
     None,
-    None,
-    formula="g put at the maximum of each window of x",
-    partials=("the elements at the maxima",),
-    samples=_picked_samples(lambda x, y: y.shape),
+    formula="x0 put at the maximum of each window",
+    partials=("the elements of g at the maxima",),
+    samples=_picked_samples(of_input=False),
 )
 max_pool_gather = multilinear(
     "max_pool_gather",
     _gather,
-    lambda g, ans, v, x, y, **window: max_pool_scatter(g, x, y, **window),
+    lambda g, ans, v, hits, **window: max_pool_scatter(g, hits, **window),
     None,
-    None,
-    formula="the element of v at the maximum of each window of x",
+    formula="the element of x0 at the maximum of each window",
     partials=("g put at the maxima",),
-    samples=_picked_samples(lambda x, y: x.shape),
+    samples=_picked_samples(of_input=True),
 )
 
 
@@ -206,7 +239,7 @@ def _spread(g: Any, *, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Size
     share = g * g.dtype.type(1 / math.prod(kernel))
     padded = (n + 2 * p for n, p in zip(sizes, padding, strict=True))
     full = np.zeros((len(g), *padded, g.shape[-1]), g.dtype)
-    for place in _places(sizes, kernel, stride, g.shape[1:-1]):
+    for place in _places(kernel, stride, g.shape[1:-1]):
         full[place] += share
     if not any(padding):
         return full
