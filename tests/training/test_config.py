@@ -314,7 +314,8 @@ def test_all_problems_come_at_once():
         "job.yaml:2: seed", "job.yaml:9: extra", "override nonsense", "override model.9=ReLU",
         "job.yaml:1: seed", "job.yaml:7: trainer.epochs", "job.yaml:7: trainer.clip_norm",
         "job.yaml:8: output.name", "job.yaml:9: extra", "job.yaml:3: data.batch_sise",
-        "job.yaml:4: model.0.Linear.bia", "job.yaml:4: model.1.Rellu", "job.yaml:4: model.2.Dropout.p",
+        "job.yaml:4: model.0.Linear.bia", "job.yaml:4: model.1.Rellu",
+        "job.yaml:4: model.2.Dropout.p",
         "job.yaml:5: loss",
         "job.yaml:6: optimizer.lr",
     ]  # fmt: skip
