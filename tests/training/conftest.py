@@ -24,11 +24,11 @@ loss: cross_entropy
 optimizer: {name: Adam, lr: 0.02}
 schedule: {name: cosine, warmup_steps: 5}
 trainer:
-  epochs: 8
+  epochs: 6
   accumulate: 2
   clip_norm: 1.0
-  early_stopping: {monitor: val_loss, patience: 6}
-  checkpoint_every_steps: 3
+  early_stopping: {monitor: val_loss, patience: 5}
+  checkpoint_every_steps: 5
 metrics: [accuracy]
 output: {name: job}
 """
