@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnad import ops
-from nnad.autodiff import Tensor, is_recorded, value_of
+from nnad.autodiff import Tensor, value_of
 from nnad.errors import ShapeError
 from nnad.losses.base import (
     as_array,
@@ -80,13 +80,9 @@ def cross_entropy(
             logits, target, weight, sample_weight, label_smoothing, ignore_index, reduction
         )
     _check_classes("cross_entropy", logits, target)
-    function = ops.class_cross_entropy
-    if weight is not None or sample_weight is not None:
-        if sample_weight is not None:
-            sample_weight = _row_weights(sample_weight, logits, target)
-        if is_recorded(weight) or is_recorded(sample_weight):
-            function = ops.dense_cross_entropy
-    return function(
+    if sample_weight is not None:
+        sample_weight = _row_weights(sample_weight, logits, target)
+    return ops.class_cross_entropy(
         logits,
         target,
         weight,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from nnad import ops
-from nnad.autodiff import value_of
-from nnad.errors import ClassRangeError, ShapeError
+from nnad.autodiff import Tensor
+from nnad.errors import ShapeError
 from nnad.losses.base import as_array, loss_class, reduced
 
 __all__ = ["CTC", "ctc"]
@@ -50,36 +50,31 @@ def ctc(
         raise ShapeError(
             f"ctc: log_probabilities must have shape (batch, time, classes), got {log_p.shape}"
         )
-    batch, time, n_classes = log_p.shape
-    target = np.asarray(value_of(target))
-    input_lengths = _lengths("input_lengths", input_lengths, batch, time)
+    batch, time, _ = log_p.shape
+    target = target if isinstance(target, Tensor) else np.asarray(target)
     if target.ndim == 1 and target_lengths is not None:
-        target = _padded(target, np.asarray(value_of(target_lengths)))
+        target = _padded(np.asarray(target), np.asarray(target_lengths))
     if target.ndim != 2 or len(target) != batch:
         raise ShapeError(f"ctc: expected a target of shape ({batch}, longest), got {target.shape}")
-    target_lengths = _lengths("target_lengths", target_lengths, batch, target.shape[1], least=0)
-    _check_labels(target, target_lengths, blank, n_classes)
+    input_lengths = _lengths("input_lengths", input_lengths, batch, time)
+    target_lengths = _lengths("target_lengths", target_lengths, batch, target.shape[1])
     losses = ops.ctc_losses(log_p, target, input_lengths, target_lengths, blank=blank)
     if zero_infinity:
         losses = ops.where(ops.isinf(losses), 0.0, losses)
     if reduction == "mean":
-        losses = losses / np.maximum(target_lengths, 1).astype(log_p.dtype)
+        losses = losses / ops.astype(ops.maximum(target_lengths, 1), log_p.dtype)
     return reduced("ctc", losses, sample_weight, reduction)
 
 
-def _lengths(name: str, lengths: Any, batch: int, longest: int, least: int = 1) -> np.ndarray:
+def _lengths(name: str, lengths: Any, batch: int, longest: int) -> Any:
     """`lengths` as an integer array, one a sequence; by default all are `longest`."""
     if lengths is None:
         return np.full(batch, longest)
-    lengths = np.asarray(value_of(lengths))
+    lengths = lengths if isinstance(lengths, Tensor) else np.asarray(lengths)
     if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
         raise ShapeError(
             f"ctc: {name} must be {batch} integers, one a sequence; got shape {lengths.shape} "
             f"and dtype {lengths.dtype}"
-        )
-    if np.any((lengths < least) | (lengths > longest)):
-        raise ShapeError(
-            f"ctc: {name} must be from {least} to {longest}, got {lengths.min()} to {lengths.max()}"
         )
     return lengths
 
@@ -94,16 +89,6 @@ def _padded(labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     padded = np.zeros((len(lengths), max(1, lengths.max(initial=0))), labels.dtype)
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = labels
     return padded
-
-
-def _check_labels(target: np.ndarray, lengths: np.ndarray, blank: int, n_classes: int) -> None:
-    used = target[np.arange(target.shape[1]) < lengths[:, None]]
-    wrong = used[(used < 0) | (used >= n_classes) | (used == blank)]
-    if wrong.size:
-        raise ClassRangeError(
-            f"ctc: label {wrong[0]} cannot be a target; there are {n_classes} classes, so expected "
-            f"0 to {n_classes - 1} without the blank, {blank}"
-        )
 
 
 CTC = loss_class(ctc, "CTC")

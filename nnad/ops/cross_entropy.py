@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import case, explicit
+from nnad.autodiff.table import Rule, case, explicit
 from nnad.errors import ClassRangeError
 from nnad.ops.elementwise import equal, not_equal, where
 from nnad.ops.reduce import sum as sum_
-from nnad.ops.reference import kernel, reference_jvp, with_reference
+from nnad.ops.reference import kernel, reference_jvp, reference_vjp
 from nnad.ops.shape import astype, expand_dims
 from nnad.ops.special import log_softmax
 
-__all__ = ["class_cross_entropy", "dense_cross_entropy"]
+__all__ = ["class_cross_entropy"]
 
 
 def dense_cross_entropy(
@@ -158,7 +158,7 @@ def _gradient(
     g = np.reshape(g, -1)
     own = g * hard
     slope = own if soft is None else own + g * soft * _sum_of(weight, e.shape[1])
-    d = np.multiply(e, (slope / total)[:, None], out=out)
+    d = np.multiply(e, (slope / total)[:, None], out=out, order="C")
     if soft is not None:
         pull = (g * soft)[:, None]
         d -= pull if weight is None else pull * weight
@@ -173,11 +173,20 @@ def _sum_of(weight: Any, n_classes: int) -> Any:
 _gradient_kernel = kernel("cross_entropy_gradient", _gradient)
 
 
-def _backward(
+_derived = reference_vjp(dense_cross_entropy)
+
+
+def _vjp_logits(
     g: Any, ans: Any, logits: Any, target: Any, weight: Any, *rest: Any, saved: Any, **options: Any
-) -> tuple[Any, ...]:
-    d = _gradient_kernel(g, *saved, weight)
-    return d.reshape(logits.shape), None, None, None
+) -> Any:
+    if saved is None:
+        return _derived(g, ans, logits, target, weight, *rest, **options)[0]
+    return _gradient_kernel(g, *saved, weight).reshape(logits.shape)
+
+
+def _vjp_of(i: int) -> Rule:
+    """The rule of a weight: seldom wanted, so it goes through the small operations."""
+    return lambda *args, saved, **options: _derived(*args, **options)[i]
 
 
 def _samples(rng: np.random.Generator) -> list[Any]:
@@ -196,15 +205,14 @@ def _samples(rng: np.random.Generator) -> list[Any]:
     ]
 
 
-# Weighted mean, sum or each of -log softmax(logits)[target]. The fused backward pass is for logits;
-# `nnad.losses.cross_entropy` takes the reference where the weights themselves are differentiated.
+# Weighted mean, sum or each of -log softmax(logits)[target]: scores (…, classes), class numbers,
+# a weight for each class or None, a weight for each row or None.
 class_cross_entropy = explicit(
     "class_cross_entropy",
     _forward,
-    vjp=with_reference(dense_cross_entropy, _backward),
+    vjps=(_vjp_logits, None, _vjp_of(2), _vjp_of(3)),
     jvp=reference_jvp(dense_cross_entropy),
     residuals=True,
-    differentiable=(True, False, False, False),
     formula="sum(w * -log(softmax(x0)[x1])) / sum(w), w = x2[x1] * x3",
     partials=("w (softmax(x0) - onehot(x1)) / sum(w)",),
     samples=_samples,

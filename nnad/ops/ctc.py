@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import case, explicit
-from nnad.autodiff.tensor import value_of
+from nnad.errors import ClassRangeError, ShapeError
 from nnad.ops.elementwise import logaddexp, where
 from nnad.ops.linalg import matmul
 from nnad.ops.reference import kernel, reference_jvp, with_reference
@@ -25,7 +25,6 @@ FAR = -1e30  # stands for log 0 where a derivative is taken through it
 
 def _places(target: Any, target_lengths: Any, blank: int) -> tuple[Any, Any]:
     """(the label at each place of the blank-extended sequences, where a blank may be skipped)."""
-    target, target_lengths = np.asarray(target), np.asarray(target_lengths)
     n, length = target.shape
     labels = np.full((n, 2 * length + 1), blank)
     inside = np.arange(length) < target_lengths[:, None]
@@ -58,8 +57,30 @@ def _sum_of_moves(row: Any, move: Any, skips: Any) -> Any:
 def _final_places(labels: Any, target_lengths: Any) -> Any:
     """Where an alignment may end: at the last label or the blank after it."""
     place = np.arange(labels.shape[1])
-    last = 2 * np.asarray(target_lengths)[:, None]
+    last = 2 * target_lengths[:, None]
     return (place == last) | (place == last - 1)
+
+
+def _check(
+    target: Any, input_lengths: Any, target_lengths: Any, time: int, n_classes: int, blank: int
+) -> None:
+    """Raise for lengths and labels that cannot be."""
+    for name, lengths, least, most in (
+        ("input_lengths", input_lengths, 1, time),
+        ("target_lengths", target_lengths, 0, target.shape[1]),
+    ):
+        if np.any((lengths < least) | (lengths > most)):
+            raise ShapeError(
+                f"ctc: {name} must be from {least} to {most}, got {lengths.min()} to "
+                f"{lengths.max()}"
+            )
+    used = target[np.arange(target.shape[1]) < target_lengths[:, None]]
+    wrong = used[(used < 0) | (used >= n_classes) | (used == blank)]
+    if wrong.size:
+        raise ClassRangeError(
+            f"ctc: label {wrong[0]} cannot be a target; there are {n_classes} classes, so expected "
+            f"0 to {n_classes - 1} without the blank, {blank}"
+        )
 
 
 def _forward(
@@ -71,6 +92,7 @@ def _forward(
     blank: int = 0,
     out: Any = None,
 ) -> Any:
+    _check(target, input_lengths, target_lengths, *log_p.shape[1:], blank)
     labels, skips = _places(target, target_lengths, blank)
     emitted = np.take_along_axis(log_p, labels[:, None, :], axis=2)
     alpha = np.full_like(emitted, -np.inf)
@@ -125,14 +147,15 @@ def _reference(
     log_p: Any, target: Any, input_lengths: Any, target_lengths: Any, *, blank: int = 0
 ) -> Any:
     """The forward recursion in small operations: what higher derivatives are taken of."""
-    input_lengths = np.asarray(value_of(input_lengths))
-    labels, skips = _places(value_of(target), value_of(target_lengths), blank)
+    # The recursion's form follows from their values, so that these cannot be traced.
+    input_lengths, target_lengths = np.asarray(input_lengths), np.asarray(target_lengths)
+    labels, skips = _places(np.asarray(target), target_lengths, blank)
     one_hot = (labels[:, :, None] == np.arange(log_p.shape[2])).astype(log_p.dtype)
     emitted = matmul(log_p, swapaxes(one_hot, 1, 2))
     start = np.zeros(labels.shape, bool)
     start[:, :2] = True
     row = where(start, emitted[:, 0], FAR)
-    finals = _final_places(labels, value_of(target_lengths))
+    finals = _final_places(labels, target_lengths)
     n_places = labels.shape[1]
     by_one, by_two = (np.eye(n_places, k=k, dtype=log_p.dtype) for k in (1, 2))
     entering = np.where(np.arange(n_places) < 1, FAR, 0.0).astype(log_p.dtype)
