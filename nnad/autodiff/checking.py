@@ -5,9 +5,9 @@ For random directions v and cotangents g, and Jv known from central differences,
     forward mode must give    jvp(v) = Jv
     reverse mode must give    Re sum(vjp(g) * v) = Re sum(g * Jv),
 
-first for each argument alone, the others being constants, then for all together.  Order 2 asks the
-same of the first derivatives themselves, as functions of the point and of v or g, so that every mix
-of modes is tried.  What is compared must be finite first.
+first along a direction of each argument alone, then of all together.  Order 2 asks the same of the
+first derivatives themselves, as functions of the point and of v or g, so that every mix of modes is
+tried.  What is compared must be finite first.
 """
 
 from __future__ import annotations
@@ -181,23 +181,17 @@ class _Checker:
 
     def _check_first(self, function: Any, xs: list[Any], moved: Any, trail: str) -> None:
         """Both modes against central differences along a direction of the arguments `moved`."""
-
-        def partial(*some: Any) -> Any:
-            full = list(xs)
-            for i, x in zip(moved, some, strict=True):
-                full[i] = x
-            return function(*full)
-
-        points = [xs[i] for i in moved]
-        vs = directions(self.rng, points)
-        expected = central_difference(partial, points, vs)
+        vs = [np.zeros_like(x) for x in xs]
+        for i, v in zip(moved, directions(self.rng, [xs[i] for i in moved]), strict=True):
+            vs[i] = v
+        expected = central_difference(function, xs, vs)
         where = f"argument {moved[0]}" if len(moved) == 1 else "all arguments"
         if len(xs) == 1:
             where = "the only argument"
         for mode in self.modes:
             what = f"{trail}{mode} mode, {where}"
             test = self._check_forward if mode == "forward" else self._check_reverse
-            test(partial, points, vs, expected, what)
+            test(function, xs, vs, expected, what)
 
     def _check_forward(self, f: Any, xs: Any, vs: Any, expected: Any, what: str) -> None:
         plain = f(*xs)
@@ -217,8 +211,7 @@ class _Checker:
                     f"{name} is {ct.dtype}{np.shape(ct)}, expected {x.dtype}{x.shape}"
                 )
             _require_finite(ct, name)
-        got = inner(cotangents, vs)
-        want = inner(gs, expected)
+        got, want = inner(cotangents, vs), inner(gs, expected)
         self._compare(np.asarray(got), np.asarray(want), f"{what}: sum(vjp(g) * v)")
 
     def _compare(self, got: Any, want: Any, what: str) -> None:

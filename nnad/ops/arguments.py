@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -48,9 +49,9 @@ def shape_of(x: Any) -> tuple[int, ...]:
     return np.shape(value_of(x))
 
 
-def dtype_of(x: Any) -> np.dtype:
-    """The dtype of an array, a number or a Tensor."""
-    return np.asarray(value_of(x)).dtype
+def scalar(x: Any) -> Any:
+    """A plain array without axes as a number; anything else as it is."""
+    return x[()] if isinstance(x, np.ndarray) else x
 
 
 def dummy(shape: Iterable[int]) -> np.ndarray:
@@ -148,5 +149,6 @@ def constant(
     operation.__name__ = operation.__qualname__ = name
     operation.__doc__ = f"See `numpy.{name}`; a constant for every derivative: {reason}."
     operation.__signature__ = signature  # type: ignore[attr-defined]
+    operation.__module__ = sys._getframe(1).f_globals["__name__"]  # where the entry is made
     IMPLEMENTATIONS[function] = operation
     return operation

@@ -5,6 +5,8 @@ They take Tensors and return what NumPy returns for the values.
 
 from __future__ import annotations
 
+import inspect
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -90,6 +92,8 @@ def _of_values(function: Any) -> Any:
         return function(*(plain(x) for x in args), **plain(kwargs))
 
     asked.__name__ = asked.__qualname__ = function.__name__
+    with suppress(ValueError):  # some of NumPy's compiled functions do not tell theirs
+        asked.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     asked.__doc__ = f"See `numpy.{function.__name__}`; of the values."
     IMPLEMENTATIONS[function] = asked
     return asked

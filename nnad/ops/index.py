@@ -224,7 +224,10 @@ def _value_vjp(g: Any, ans: Any, x: Any, value: Any, *indices: Any, key: Any) ->
     ct = _getitem(g, *indices, key=key)
     if any(i.dtype != bool for i in indices):
         ct = e.where(is_last(*indices, key=key, shape=tuple(ans.shape)), ct, 0)
-    return unbroadcast(ct, shape_of(value))
+    shape = shape_of(value)
+    if len(shape) > ct.ndim:  # leading axes of length one, which assignment drops
+        return s._reshape(unbroadcast(ct, shape[len(shape) - ct.ndim :]), shape=shape)
+    return unbroadcast(ct, shape)
 
 
 _setitem = explicit(

@@ -95,6 +95,11 @@ def _compress(self: Tensor, condition: Any, axis: Any = None, out: Any = None) -
     return index.compress(condition, self, axis, out)
 
 
+def _conj(self: Tensor) -> Any:
+    """`numpy.ndarray.conj`, recorded."""
+    return e.conj(self)
+
+
 def _dot(self: Tensor, b: Any, out: Any = None) -> Any:
     """`numpy.ndarray.dot`, recorded."""
     return IMPLEMENTATIONS[np.dot](self, b) if out is None else np.dot(self, b, out=out)
@@ -123,8 +128,8 @@ METHODS: dict[str, Any] = {
     "choose": index.choose,
     "clip": selection.clip,
     "compress": _compress,
-    "conj": e.conj,
-    "conjugate": e.conj,
+    "conj": _conj,
+    "conjugate": _conj,
     "copy": s.copy,
     "cumprod": cumulative.cumprod,
     "cumsum": cumulative.cumsum,

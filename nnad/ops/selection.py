@@ -10,7 +10,7 @@ import numpy as np
 from nnad.autodiff.table import case, elementwise, implements, kink
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, composed, plain, shape_of, store
+from nnad.ops.arguments import as_array, composed, plain, refuse, scalar, shape_of, store
 from nnad.ops.index import setitem, take
 from nnad.ops.joining import concatenate, stack
 from nnad.ops.ordering import argsort, nonzero, searchsorted
@@ -133,8 +133,10 @@ def clip(
     *,
     min: Any = None,
     max: Any = None,
+    **kwargs: Any,
 ) -> Any:
     """`a` limited to an interval; see `numpy.clip`."""
+    refuse("clip", "apply np.where or .astype to the result", **kwargs)
     low = a_min if min is None else min
     high = a_max if max is None else max
     x, low, high = as_array(a), _limit(low), _limit(high)
@@ -228,7 +230,7 @@ def interp(
         y = f0 + slope * (x - x0)
     y = e.where(e.less(x, xp[0]), fp[0] if left is None else left, y)
     above = e.greater(x, xp[-1])
-    return e.where(above, fp[-1] if right is None else right, y)
+    return scalar(e.where(above, fp[-1] if right is None else right, y))
 
 
 # Functions applied to parts ---------------------------------------------------------------------

@@ -82,27 +82,52 @@ if hasattr(np, "astype"):  # since NumPy 2.1
     implements(np.astype)(astype)
 
 
-def _constant_like(function: Callable[..., Any]) -> Callable[..., Any]:
-    def like(
-        a: Any,
-        dtype: Any = None,
-        order: str = "K",
-        subok: bool = True,
-        shape: Any = None,
-        *,
-        device: Any = None,
-    ) -> Any:
-        made = function(value_of(a), dtype, order, subok, shape)
-        return wrap(made, None) if isinstance(a, Tensor) else made
-
-    like.__name__ = function.__name__
-    like.__doc__ = f"See `numpy.{function.__name__}`: a constant."
-    return implements(function)(like)
+def _constant_like(x: Any, function: Callable[..., Any], *options: Any) -> Any:
+    made = function(value_of(x), *options)
+    return wrap(made, None) if isinstance(x, Tensor) else made
 
 
-zeros_like = _constant_like(np.zeros_like)
-ones_like = _constant_like(np.ones_like)
-empty_like = _constant_like(np.empty_like)
+@implements(np.zeros_like)
+def zeros_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """Zeros in the shape and dtype of `a`: a constant; see `numpy.zeros_like`."""
+    return _constant_like(a, np.zeros_like, dtype, order, subok, shape)
+
+
+@implements(np.ones_like)
+def ones_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """Ones in the shape and dtype of `a`: a constant; see `numpy.ones_like`."""
+    return _constant_like(a, np.ones_like, dtype, order, subok, shape)
+
+
+@implements(np.empty_like)
+def empty_like(
+    prototype: Any,
+    /,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """An array to be assigned into, in shape and dtype of `prototype`; see `numpy.empty_like`."""
+    return _constant_like(prototype, np.empty_like, dtype, order, subok, shape)
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:

@@ -12,7 +12,7 @@ from nnad.autodiff.table import case, kink
 from nnad.autodiff.tensor import value_of
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, axes_of, composed, shape_of, store
+from nnad.ops.arguments import as_array, axes_of, composed, scalar, shape_of, store
 from nnad.ops.cumulative import cumsum
 from nnad.ops.index import take_along_axis
 from nnad.ops.joining import concatenate
@@ -151,7 +151,7 @@ def _quantiles(
     if lines.dtype.kind == "f":
         y = _nan_where_missing(y, lines, order, n, skip_nan)
     shape = kept(a, axis) if keepdims else tuple(lines.shape[:-1])
-    return s._reshape(s.moveaxis(y, -1, 0), shape=shape_of(q) + shape)
+    return scalar(s._reshape(s.moveaxis(y, -1, 0), shape=shape_of(q) + shape))
 
 
 def _nan_where_missing(y: Any, lines: Any, order: Any, n: Any, skip_nan: bool) -> Any:

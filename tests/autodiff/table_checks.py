@@ -97,6 +97,18 @@ def check_derivatives(entry: Primitive, case: Case) -> None:
     if has_float(case):
         nnad.check_grads(call_of(entry, case), *case.args, tolerance=TOLERANCE)
         check_dot_product(entry, case)
+        check_each_alone(entry, case)
+
+
+def check_each_alone(entry: Primitive, case: Case) -> None:
+    """The derivative by one argument, the others being plain arrays."""
+    function, xs = flat_function(call_of(entry, case), case.args)
+    for i in range(len(xs) if len(xs) > 1 else 0):
+
+        def of_one(x: Any, i: int = i) -> Any:
+            return function(*xs[:i], x, *xs[i + 1 :])
+
+        nnad.check_grads(of_one, xs[i], order=1, tolerance=TOLERANCE)
 
 
 def has_float(case: Case) -> bool:
