@@ -69,7 +69,8 @@ def _cofactor_forward(a: Any) -> Any:
         inverse = np.linalg.inv(a)
     except np.linalg.LinAlgError:
         return _singular_cofactor(a)
-    worst = np.linalg.matrix_norm(a) * np.linalg.matrix_norm(inverse)
+    with np.errstate(over="ignore", invalid="ignore"):
+        worst = np.linalg.matrix_norm(a) * np.linalg.matrix_norm(inverse)
     if not np.all(worst < 1e6):
         return _singular_cofactor(a)
     return np.linalg.det(a)[..., None, None] * np.swapaxes(inverse, -1, -2)
