@@ -6,14 +6,15 @@ special functions are in `nnad.ops.scipy_special`.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from nnad.autodiff.table import case, elementwise, explicit
-from nnad.autodiff.tensor import stop_gradient
 from nnad.ops import reduce as r
-from nnad.ops.elementwise import absolute, exp, isfinite, log, real, sign, where
+from nnad.ops.arguments import as_array
+from nnad.ops.elementwise import absolute, equal, exp, isfinite, log, sign, where
 
 __all__ = ["log_softmax", "logsumexp", "sinc", "softmax"]
 
@@ -98,6 +99,7 @@ def log_softmax(x: Any, axis: Axis = -1) -> Any:
 def _logsumexp_forward(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """As log1p of what the largest elements leave, which keeps precision where the result is 0."""
     x = np.asarray(x)
+    x = x if x.dtype.kind in "fc" else x.astype(float)
     high = np.real(x).max(axis=axis, keepdims=True, initial=-np.inf)
     shift = np.where(np.isfinite(high), high, 0).astype(np.real(x).dtype, copy=False)
     terms = np.exp(x - shift)
@@ -154,22 +156,26 @@ def logsumexp(
     if b is None:
         y = _logsumexp(a, axis=axis, keepdims=keepdims)
         return (y, np.ones_like(y)) if return_sign else y
-    a = where(np.equal(b, 0), -np.inf, a)
-    high = stop_gradient(r.max(real(a), axis=axis, keepdims=True))
-    high = where(isfinite(high), high, 0.0)
-    total = r.sum(b * exp(a - high), axis=axis, keepdims=keepdims)
-    high = r.sum(high, axis=axis, keepdims=keepdims)  # drops axes of length one
-    if not return_sign:
-        return high + log(total)
-    return high + log(absolute(total)), sign(total)
+    b = as_array(b)
+    a = where(equal(b, 0), -np.inf, a)
+    scale = _logsumexp(a, axis=axis, keepdims=True)
+    scale = where(isfinite(scale), scale, 0.0)
+    total = r.sum(b * exp(a - scale), axis=axis, keepdims=keepdims)
+    scale = r.sum(scale, axis=axis, keepdims=keepdims)  # drops axes of length one
+    empty = equal(total, 0)
+    magnitude = where(empty, 1.0, absolute(total) if return_sign else total)
+    y = where(empty, -np.inf, scale + log(magnitude))
+    return (y, sign(total)) if return_sign else y
 
 
 # Sinc -----------------------------------------------------------------------------------------
 
-# sin(z) / z is the integral of cos(z t) over t from 0 to 1, so its k-th derivative is that of
-# t**k * cos(z t + k pi / 2): no division by z, and no case of its own at z = 0.
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
-_NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
+
+@cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss and Legendre for integrals from 0 to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(48)
+    return (nodes + 1) / 2, weights / 2
 
 
 def _turned_cosine(z: Any, k: int) -> Any:
@@ -178,11 +184,17 @@ def _turned_cosine(z: Any, k: int) -> Any:
 
 
 def _sinc_derivative_forward(x: Any, *, order: int) -> Any:
+    """By quadrature near 0, by a recurrence far from it.
+
+    sin(z) / z is the integral of cos(z t) over t from 0 to 1, so its k-th derivative is that of
+    t**k * cos(z t + k pi / 2): no division by z, and no case of its own at z = 0.
+    """
+    nodes, weights = _quadrature()
     x = np.asarray(x)
     z = np.pi * x
     far = np.abs(z) > 12 + 2 * order
     near_z = np.where(far, 0, z)[..., None]
-    y = _turned_cosine(near_z * _NODES, order) @ (_WEIGHTS * _NODES**order)
+    y = _turned_cosine(near_z * nodes, order) @ (weights * nodes**order)
     if far.any():
         y = np.where(far, _far_sinc_derivative(np.where(far, z, 1), order), y)
     return (np.pi**order * y).astype(z.dtype)[()]
