@@ -50,10 +50,11 @@ def train(arguments: Sequence[str], prog: str = "nnad train") -> int:
     )
     options = parser.parse_intermixed_args(arguments)
 
-    from nnad.training import job
     from nnad.training.callbacks import Interruption
 
     with Interruption() as interruption:
+        from nnad.training import job  # takes long enough for a signal to come
+
         if options.resume:
             if options.print_config or options.check or options.overwrite:
                 parser.error("--resume goes with none of --print-config, --check, --overwrite")

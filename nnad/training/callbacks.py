@@ -100,8 +100,10 @@ class Progress(Callback):
         self._bar.update(trainer.step - self._bar.n)
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
     """The user (SIGINT) or the system (SIGTERM) asked the run to end.
+
+    Like KeyboardInterrupt it is no Exception, so that nobody on the way takes it for an error.
 
     Attributes:
         exit_status: 130 for SIGINT, 143 for SIGTERM.
@@ -110,7 +112,7 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int) -> None:
         self.exit_status = 128 + signal_number
         self.signal_name = signal.Signals(signal_number).name
-        super().__init__(self.signal_name)
+        super().__init__(f"interrupted by {self.signal_name}")
 
 
 class Interruption(Callback):

@@ -65,9 +65,8 @@ def resume(path: str, overrides: Sequence[str], interruption: Interruption) -> s
             otherwise as :func:`start`.
     """
     folder = RunFolder(path)
-    folder.require()
     with folder:
-        folder.lock()
+        folder.take_up()
         before = load_config(folder.config)
         config = load_config(folder.config, overrides)
         require_lengthening(before, config, overrides)
@@ -102,6 +101,21 @@ def train(
     interruption: Interruption,
 ) -> str:
     """Run a job from its beginning, or from the `state` of a checkpoint, to its summary."""
+    try:
+        return run_job(config, folder, state, interruption)
+    except Interrupted as signal:
+        if folder.is_ours:
+            signal.args = (f"{signal}; continue with --resume {folder.path}",)
+        raise
+
+
+def run_job(
+    config: Config,
+    folder: RunFolder,
+    state: Mapping[str, Any] | None,
+    interruption: Interruption,
+) -> str:
+    """The same, without word of how to continue after a signal."""
     with ExitStack() as stack:
         limit_threads(config, stack)
         random.seed(config.seed)
@@ -132,10 +146,7 @@ def fit(trainer: Trainer, data: DataSplits, recorder: Recorder) -> None:
     except Interrupted as signal:
         if not trainer.finished:
             recorder.save(trainer)
-        signal.args = (
-            f"interrupted by {signal.signal_name} after step {trainer.step} (epoch "
-            f"{trainer.epoch + 1}); continue with --resume {recorder.folder.path}",
-        )
+        signal.args = (f"{signal} after step {trainer.step} (epoch {trainer.epoch + 1})",)
         raise
     except DivergedError as error:
         raise DivergedError(f"{error}; the last good checkpoint is {last}") from error

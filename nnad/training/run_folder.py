@@ -39,6 +39,7 @@ class RunFolder:
         last: the newest checkpoint.
         best: the weights of the best epoch.
         preprocessing: how rows become inputs and predictions become answers.
+        is_ours: whether ``--resume`` would continue what this process does, not an older run.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -56,13 +57,14 @@ class RunFolder:
         self._lock_file = self.path / ".lock"
         self._lock: Any = None
         self._reserved = False
+        self.is_ours = False
 
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, kind: object, *exception: object) -> None:
-        if kind is not None:
-            self.discard()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self.discard()  # not after a signal: the run can then be resumed from the start
         self.release()
 
     @property
@@ -91,7 +93,7 @@ class RunFolder:
                 f"{self.path} already exists; continue it with --resume {self.path}, replace it "
                 "with --overwrite, or choose another output.name"
             )
-        self._reserved = not self.exists
+        self._reserved = self.is_ours = not self.exists
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
@@ -129,7 +131,17 @@ class RunFolder:
         finally:
             for file in (new_last, new_preprocessing, new_config):
                 file.unlink(missing_ok=True)
-        self._reserved = False
+        self._reserved, self.is_ours = False, True
+
+    def take_up(self) -> None:
+        """Claim the folder of a run that is to continue.
+
+        Raises:
+            UserError: there is no run, or another process writes it.
+        """
+        self.require()
+        self.lock()
+        self.is_ours = True
 
     def discard(self) -> None:
         """Undo :meth:`reserve` if the run never began."""

@@ -153,7 +153,16 @@ def killed(workplace, moment):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
+LESS_OFTEN = {"before the first checkpoint", "after the first checkpoint", "before the summary"}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(moment, id=name, marks=[pytest.mark.faults] if name in LESS_OFTEN else [])
+        for name, moment in MOMENTS.items()
+    ],
+)
 def test_kill_and_resume_equals_never_having_stopped(moment, finished, workplace, nnad_main):
     killed(workplace, moment)
     last_has_a_name = moment != MOMENTS["between two slots"]
@@ -164,7 +173,7 @@ def test_kill_and_resume_equals_never_having_stopped(moment, finished, workplace
     assert (workplace.run / "summary.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("seed", range(30))
 def test_killed_again_and_again(seed, finished, workplace):
     rng = np.random.default_rng(seed)
@@ -195,6 +204,22 @@ def test_a_signal_saves_and_the_run_goes_on_from_there(number, status, finished,
     assert state["counters"]["step"] == 20
     assert workplace.process("train", "--resume", "runs/job").returncode == 0
     assert workplace.results() == finished.results()
+
+
+def test_a_signal_while_data_are_loaded_leaves_a_run_to_resume(finished, workplace, nnad_main):
+    code = KILL.replace("SIGKILL", "SIGTERM") + MOMENTS["before data are loaded"]
+    done = workplace.process("train", "--config", "job.yaml", code=code)
+    assert done.returncode == 143
+    assert done.stderr == "interrupted by SIGTERM; continue with --resume runs/job\n"
+    assert nnad_main("train", "--resume", "runs/job")[0] == 0
+    assert workplace.results() == finished.results()
+
+
+def test_a_signal_before_a_run_is_replaced_leaves_the_old_one(copied, finished):
+    code = KILL.replace("SIGKILL", "SIGTERM") + MOMENTS["before data are loaded"]
+    done = copied.process("train", "--config", "job.yaml", "seed=9", "--overwrite", code=code)
+    assert (done.returncode, done.stderr) == (143, "interrupted by SIGTERM\n")
+    assert copied.results() == finished.results()
 
 
 def test_a_finished_run_resumes_to_its_end_at_once(copied, finished, nnad_main):
