@@ -65,7 +65,7 @@ def _forward(
     rows = logits.reshape(-1, n_classes)
     kept = None if ignore_index is None else (target != ignore_index).reshape(-1)
     places = _places(target.reshape(-1), n_classes, kept)
-    shifted = rows - np.maximum.reduce(rows, axis=1, keepdims=True)
+    shifted = rows - _highest(rows)
     e = np.exp(shifted)
     total = np.dot(e, _ones(n_classes, e.dtype))
     log_total = np.log(total)
@@ -93,6 +93,14 @@ def _forward(
     return ans, (e, total, places, hard, soft)
 
 
+def _highest(rows: Any) -> Any:
+    """The maximum of each row, as a column: on short rows twice as fast as a reduction."""
+    if not rows.size:
+        return 0.0
+    places = rows.argmax(axis=1) + _row_starts(*rows.shape)
+    return rows.reshape(-1)[places][:, None]
+
+
 @lru_cache(maxsize=64)
 def _ones(n: int, dtype: Any) -> Any:
     """A vector of ones: a product with it adds up faster than a reduction does."""
@@ -116,7 +124,7 @@ def _places(classes: Any, n_classes: int, kept: Any) -> Any:
     if classes.dtype != np.int64:
         classes = classes.astype(np.int64)
     # Seen as unsigned, negative numbers are large: one comparison checks both ends.
-    if classes.size and np.maximum.reduce(classes.view(np.uint64)) >= n_classes:
+    if classes.size and classes.view(np.uint64).max() >= n_classes:
         wrong = classes[(classes < 0) | (classes >= n_classes)][0]
         raise ClassRangeError(
             f"cross_entropy: class {wrong} is out of range; the logits have {n_classes} classes, "

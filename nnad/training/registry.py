@@ -184,6 +184,8 @@ def entries(kind: str) -> dict[str, Entry]:
         value = getattr(module, name)
         if base is None:
             wanted = inspect.isfunction(value)
+            if kind == "metric":  # a function such as confusion_matrix gives more than a number
+                wanted = wanted and hasattr(value, "higher_is_better")
         else:
             wanted = inspect.isclass(value) and issubclass(value, base) and value is not base
             if kind == "layer":  # what defines no forward of its own cannot be called
