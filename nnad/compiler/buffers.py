@@ -144,10 +144,12 @@ class _Planner:
         """The block of an input that dies here and has the output's very layout."""
         if not _is_elementwise(instruction):
             return None
-        for source in instruction.inputs():
+        inputs = list(dict.fromkeys(instruction.inputs()))
+        for source in inputs:
             block = self.block_of.get(source)
             if (
                 block is not None
+                and not any(v.root is source and v is not source for v in inputs)
                 and self.last_use.get(source) == number
                 and source.dtype == value.dtype
                 and _layout(source.array) == _layout(value.array)
@@ -170,7 +172,7 @@ class _Planner:
         return block
 
     def _release(self, number: int, instruction: Instruction) -> None:
-        for value in {v.root for v in (*instruction.inputs(), *instruction.outputs)}:
+        for value in dict.fromkeys(v.root for v in (*instruction.inputs(), *instruction.outputs)):
             if self.last_use.get(value, number) <= number and value in self.block_of:
                 self.free.append(self.block_of.pop(value))
                 self.live -= value.nbytes

@@ -68,9 +68,7 @@ class _Update:
         kernel.scalar_registers = [  # type: ignore[attr-defined]
             kernel.load(slot, [str(i)]) for i in range(len(self.trace.dynamic))
         ]
-        results = {
-            i: self.trace.vectors[i].expression for i in self.trace.changed() if i < scratch
-        }
+        results = {i: self.trace.vectors[i].expression for i in self.trace.changed() if i < scratch}
         require(1 not in results, "an update that changes the gradient")
         found: dict[int, Scalar] = {}
         seen: set[int] = set()
@@ -169,8 +167,6 @@ def _scale(module: Module, places: list[Place], sums: Place, norm: Place, limit:
 
 def joined(arrays: list[Any]) -> list[np.ndarray]:
     """The arrays as few flat vectors: those that lie end to end become one."""
-    from nnad.compiler.native.module import owner_of
-
     require(all(a is not None and a.flags.c_contiguous for a in arrays), "scattered gradients")
     flat: list[np.ndarray] = []
     for array in sorted(arrays, key=_address):
@@ -187,6 +183,13 @@ def joined(arrays: list[Any]) -> list[np.ndarray]:
         else:
             flat.append(array.reshape(-1))
     return flat
+
+
+def owner_of(array: np.ndarray) -> np.ndarray:
+    """The array that owns the memory `array` looks at."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def _address(array: np.ndarray) -> int:

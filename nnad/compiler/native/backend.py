@@ -189,5 +189,3 @@ def explain_failure(status: np.ndarray, failures: dict[int, Callable[[], None]])
     number = int(status[0])
     status[0] = 0
     failures[number]()
-
-

@@ -224,9 +224,7 @@ def self_attention_gradient(module: Module, instruction: Instruction) -> None:
         with k.loop(n) as t:
             along = Accumulator(k)
             with k.loop(heads.size) as j:
-                along.add(
-                    k.op("fmul", k.load(slope, [*at, t, j]), k.load(result, [*at, t, j]))
-                )
+                along.add(k.op("fmul", k.load(slope, [*at, t, j]), k.load(result, [*at, t, j])))
             shift = along.value
             with k.loop(n) as j:
                 gap = k.op("fsub", k.load(ds, ["0", "0", t, j]), shift)

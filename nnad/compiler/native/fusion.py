@@ -57,9 +57,7 @@ def fuse(program: Program) -> None:
         for value in instruction.outputs:
             owner[value] = group
     used = _uses_outside(program, owner)
-    program.instructions = [
-        _fused(item, used) if isinstance(item, list) else item for item in line
-    ]
+    program.instructions = [_fused(item, used) if isinstance(item, list) else item for item in line]
 
 
 def shape_of(instruction: Instruction) -> tuple[int, ...]:
@@ -85,8 +83,10 @@ def _may_move_down(group: list[Instruction], line: list[Any]) -> bool:
         for later in item if isinstance(item, list) else [item]:
             if any(v in made or v.root in made for v in later.inputs()):
                 return False
-            if later.has_effect and read and (
-                later.action is not None or any(id(v.array) in read for v in later.writes)
+            if (
+                later.has_effect
+                and read
+                and (later.action is not None or any(id(v.array) in read for v in later.writes))
             ):
                 return False
     return True

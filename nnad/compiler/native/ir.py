@@ -1,8 +1,8 @@
 """A small writer of LLVM IR: functions over arrays of known shape and strides.
 
 A `Kernel` is one LLVM function.  It takes the number of the calling thread and a pointer to each
-block of memory that it touches; blocks do not overlap, which is what lets LLVM vectorise.  Inside,
-code is written with `load`, `store`, arithmetic and `loop`.
+array that it touches; what it writes does not overlap with what it reads elsewhere, which is what
+lets LLVM vectorise.  Inside, code is written with `load`, `store`, arithmetic and `loop`.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Kernel:
 
     Attributes:
         name: of the function.
-        blocks: the memory blocks it takes pointers to, in the order of its parameters.
+        addresses: where its parameters point, in order; not part of its text.
         type: of the floating-point numbers that constants are made of.
     """
 
     def __init__(self, name: str, type_: str = "float") -> None:
         self.name = name
         self.type = type_
-        self.blocks: list[Any] = []
+        self.addresses: list[int] = []
         self.lines: list[str] = []
         self.entry: list[str] = []
         self.counter = 0
@@ -59,11 +59,11 @@ class Kernel:
     def text(self) -> str:
         """The function's IR."""
         parameters = ", ".join(
-            ["i64 %thread"] + [f"ptr noalias %p{i}" for i in range(len(self.blocks))]
+            ["i64 %thread"] + [f"ptr noalias %p{i}" for i in range(len(self.addresses))]
         )
         body = "\n  ".join(["  br label %start"])
         return (
-            f"define internal void @{self.name}({parameters}) nounwind {{\nentry:\n  "
+            f"define internal void @{self.name}({parameters}) noinline nounwind {{\nentry:\n  "
             + "\n  ".join([*self.entry, body.strip()])
             + "\nstart:\n"
             + "\n".join(self.lines)
@@ -92,20 +92,15 @@ class Kernel:
 
     # Memory -----------------------------------------------------------------------------------
 
-    def pointer(self, block: Any) -> str:
-        """The parameter that points to a block of memory."""
-        for i, known in enumerate(self.blocks):
-            if known is block:
-                return f"%p{i}"
-        self.blocks.append(block)
-        return f"%p{len(self.blocks) - 1}"
+    def pointer(self, address: int) -> str:
+        """The parameter that points to an address."""
+        if address not in self.addresses:
+            self.addresses.append(address)
+        return f"%p{self.addresses.index(address)}"
 
     def address(self, array: Place, index: Sequence[str]) -> str:
         """Pointer to `array[index]`."""
-        base = self.pointer(array.block)
-        if array.offset:
-            base = self.emit(f"getelementptr i8, ptr {base}, i64 {array.offset}")
-        base = array.origin(self, base)
+        base = array.origin(self, self.pointer(array.start))
         offset = self.flat_index(array.strides, index)
         if offset == "0":
             return base
@@ -232,11 +227,10 @@ class Kernel:
 
 
 class Place:
-    """Where an array lies: a block of memory, an offset in bytes, and strides in elements."""
+    """Where an array lies: the address of its first element, and strides in elements."""
 
-    def __init__(self, block: Any, offset: int, array: Any) -> None:
-        self.block = block
-        self.offset = offset
+    def __init__(self, array: np.ndarray) -> None:
+        self.start: int = array.__array_interface__["data"][0]
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = array.dtype
         self.type = type_of(array.dtype)
@@ -247,7 +241,7 @@ class Place:
         self.strides: tuple[int, ...] = tuple(s // item for s in strides)
 
     def origin(self, kernel: Kernel, base: str) -> str:
-        """Pointer to the first element, from one to the offset in the block."""
+        """Pointer to the first element, given one to the address."""
         return base
 
     @property
@@ -274,7 +268,7 @@ class Place:
     def viewed(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Place:
         """The same memory seen with another shape and strides; offset in elements."""
         other = Place.__new__(Place)
-        other.block, other.dtype, other.type = self.block, self.dtype, self.type
-        other.offset = self.offset + offset * self.dtype.itemsize
+        other.dtype, other.type = self.dtype, self.type
+        other.start = self.start + offset * self.dtype.itemsize
         other.shape, other.strides = tuple(shape), tuple(strides)
         return other

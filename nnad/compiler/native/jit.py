@@ -23,7 +23,7 @@ def _target() -> Any:
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
+        opt=2,
         jit=True,
     )
 
@@ -84,7 +84,7 @@ def _compile(ir: str) -> bytes:
 
     module = llvm.parse_assembly(ir)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = True
     options.slp_vectorization = True
     builder = llvm.create_pass_builder(_target(), options)

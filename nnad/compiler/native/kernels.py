@@ -15,7 +15,18 @@ from nnad.compiler.native.module import PRODUCT_SPLIT_FROM, Module
 from nnad.compiler.native.scalar import FLOAT, Scalars
 from nnad.compiler.program import Instruction, Value
 
-COSTLY = ("exp", "log", "tanh", "erf", "sigmoid", "expit", "gelu", "gelu_slope", "normal_cdf", "silu")
+COSTLY = (
+    "exp",
+    "log",
+    "tanh",
+    "erf",
+    "sigmoid",
+    "expit",
+    "gelu",
+    "gelu_slope",
+    "normal_cdf",
+    "silu",
+)
 NATIVE: dict[str, Callable[[Module, Instruction], None]] = {}
 
 
@@ -122,9 +133,7 @@ def reduction(module: Module, instruction: Instruction) -> None:
     shape = [source.shape[a] for a in kept]
     inner = [source.shape[a] for a in axes]
     result_strides = _kept_strides(target, kept, source.ndim)
-    outer_sizes, (into, out_of) = merged(
-        shape, [result_strides, [source.strides[a] for a in kept]]
-    )
+    outer_sizes, (into, out_of) = merged(shape, [result_strides, [source.strides[a] for a in kept]])
     inner_sizes, (steps,) = merged(inner, [[source.strides[a] for a in axes]])
     name = instruction.name
     scale = 1.0 / max(1, int(np.prod(inner))) if name == "mean" else None
@@ -230,7 +239,10 @@ def product(module: Module, instruction: Instruction) -> None:
     x, y = (module.place(a) for a in instruction.args)
     out = module.place(instruction.outputs[0])
     if x.ndim == 1 and y.ndim == 2:
-        x, out = x.viewed([1, *x.shape], [x.size, *x.strides]), out.viewed([1, out.size], [out.size, 1])
+        x, out = (
+            x.viewed([1, *x.shape], [x.size, *x.strides]),
+            out.viewed([1, out.size], [out.size, 1]),
+        )
     elif y.ndim == 1 and x.ndim == 2:
         y = y.viewed([*y.shape, 1], [*y.strides, 1])
         out = out.viewed([*out.shape, 1], [*out.strides, 1])
@@ -263,7 +275,9 @@ def matrix_product(module: Module, x: Place, y: Place, out: Place, add: bool = F
         large = work if split else 0
         start, stop = module.share(kernel, sizes[0], large, 1)
         with kernel.loop(stop, start) as i, nested_loops(kernel, sizes[1:]) as rest:
-            bases = [_base(kernel, p, s, [i, *rest]) for p, s in zip((x, y, out), steps, strict=True)]
+            bases = [
+                _base(kernel, p, s, [i, *rest]) for p, s in zip((x, y, out), steps, strict=True)
+            ]
             _gemm(module, kernel, (x, y, out), bases, str(m), str(n), add)
     elif not split:
         with kernel.only_if(kernel.emit("icmp eq i64 %thread, 0")):
@@ -279,9 +293,7 @@ def _base(kernel: Kernel, place: Place, steps: Sequence[int], index: Sequence[st
     return kernel.address(place.viewed([0] * len(steps), steps), index)
 
 
-def _shared_gemm(
-    module: Module, kernel: Kernel, x: Place, y: Place, out: Place, add: bool
-) -> None:
+def _shared_gemm(module: Module, kernel: Kernel, x: Place, y: Place, out: Place, add: bool) -> None:
     """One product, its rows or columns shared among the threads."""
     m, n = x.shape[-2], y.shape[-1]
     rows = m >= n
@@ -342,7 +354,7 @@ def _gemm(
     """Call cblas: C = A B, row-major, with A or B transposed where its strides say so."""
     x, y, out = places
     kind = kernel.type
-    function = kernel.pointer(module.functions["sgemm" if kind == "float" else "dgemm"])
+    function = kernel.address(module.place(module.functions[kind]), ["0"])
     gemm = kernel.emit(f"load ptr, ptr {function}")
     row, column = out.strides[-2:]
     require(column == 1 or out.shape[-1] == 1, "a product into columns")

@@ -55,13 +55,6 @@ done:
 """
 
 
-def owner_of(array: np.ndarray) -> np.ndarray:
-    """The array that owns the memory `array` looks at."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
 class Module:
     """Gathers kernels; knows where every value lies.
 
@@ -77,14 +70,15 @@ class Module:
         self.threads = threads
         self.kernels: list[Kernel] = []
         self.calls: list[str] = []
-        self.blocks: list[Any] = []
-        self.slots: dict[int, int] = {}
+        self.held: list[np.ndarray] = []  # arrays that are used by address
+        self.slots: dict[int, int] = {}  # address -> its place in the table
         self.barrier_state = np.zeros(32, np.int64)
         self.status = np.zeros(16, np.int64)
+        self.same_as: dict[str, str] = {}  # kernel -> the equal one that stands for it
         self.failures: dict[int, Any] = {}  # number of a failure -> what raises its error
         self.functions = {
-            "sgemm": np.array([blas.sgemm], np.int64),
-            "dgemm": np.array([blas.dgemm], np.int64),
+            "float": np.array([blas.sgemm], np.int64),
+            "double": np.array([blas.dgemm], np.int64),
         }
 
     # Memory -----------------------------------------------------------------------------------
@@ -94,19 +88,15 @@ class Module:
         array = self.arrays[item] if isinstance(item, Value) else item
         if not isinstance(array, np.ndarray):
             raise Unsupported("a value that is no array")
-        owner = owner_of(array)
-        offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
-        return Place(owner, offset, array)
-
-    def _slot(self, block: Any) -> int:
-        if id(block) not in self.slots:
-            self.slots[id(block)] = len(self.blocks)
-            self.blocks.append(block)
-        return self.slots[id(block)]
+        self.held.append(array)
+        return Place(array)
 
     def table(self) -> np.ndarray:
-        """The addresses of all blocks, in the order that `run` expects."""
-        return np.array([b.__array_interface__["data"][0] for b in self.blocks], np.int64)
+        """The addresses that the kernels work on, in the order that `run` expects."""
+        return np.array(list(self.slots), np.int64)
+
+    def _slot(self, address: int) -> int:
+        return self.slots.setdefault(address, len(self.slots))
 
     # Kernels ----------------------------------------------------------------------------------
 
@@ -153,33 +143,43 @@ class Module:
 
     def text(self) -> str:
         """The whole module's IR."""
-        kernels = "\n".join(kernel.text() for kernel in self.kernels)
+        bodies: dict[
+            str, str
+        ] = {}  # equal kernels, as in layers of the same size, are one function
+        for kernel in self.kernels:
+            body = kernel.text().replace(f"@{kernel.name}(", "@kernel(", 1)
+            self.same_as[kernel.name] = bodies.setdefault(body, kernel.name)
+        kernels = "\n".join(k.text() for k in self.kernels if self.same_as[k.name] == k.name)
         return "\n".join([functions(), BARRIER if self.threads > 1 else "", kernels, self._run()])
 
     def _run(self) -> str:
         by_name = {kernel.name: kernel for kernel in self.kernels}
-        status, barrier = self._slot(self.status), self._slot(self.barrier_state)
-        for kernel in self.kernels:
-            for block in kernel.blocks:
-                self._slot(block)
+        status = self._slot(self.place(self.status).start)
+        barrier = self._slot(self.place(self.barrier_state).start)
         lines = ["define void @run(ptr %table, i64 %thread) nounwind {", "entry:"]
-        for i in range(len(self.blocks)):
-            lines.append(f"  %at{i} = getelementptr ptr, ptr %table, i64 {i}")
-            lines.append(f"  %b{i} = load ptr, ptr %at{i}")
+        counter = 0
+
+        def pointer_at(slot: int) -> str:
+            nonlocal counter
+            counter += 1
+            lines.append(f"  %at{counter} = getelementptr ptr, ptr %table, i64 {slot}")
+            lines.append(f"  %b{counter} = load ptr, ptr %at{counter}")
+            return f"%b{counter}"
+
         for number, call in enumerate(self.calls):
             if call == "barrier":
                 if self.threads > 1:
-                    lines.append(f"  call void @barrier(ptr %b{barrier}, i64 {self.threads})")
+                    at = pointer_at(barrier)
+                    lines.append(f"  call void @barrier(ptr {at}, i64 {self.threads})")
             elif call == "check":
                 lines += [
-                    f"  %s{number} = load i64, ptr %b{status}",
+                    f"  %s{number} = load i64, ptr {pointer_at(status)}",
                     f"  %bad{number} = icmp ne i64 %s{number}, 0",
                     f"  br i1 %bad{number}, label %stop, label %go{number}",
                     f"go{number}:",
                 ]
             else:
-                args = "".join(f", ptr %b{self._slot(b)}" for b in by_name[call].blocks)
-                lines.append(f"  call void @{call}(i64 %thread{args})")
+                starts = [pointer_at(self._slot(a)) for a in by_name[call].addresses]
+                args = "".join(f", ptr {at}" for at in starts)
+                lines.append(f"  call void @{self.same_as[call]}(i64 %thread{args})")
         return "\n".join([*lines, "  br label %stop", "stop:", "  ret void", "}"])
-
-

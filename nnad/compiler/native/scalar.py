@@ -122,11 +122,10 @@ COMPARISONS = {
     "greater_equal": "oge",
 }
 
+
 def _normal_cdf(k: Kernel, x: str) -> str:
     scaled = k.op("fmul", x, k.number(0.5**0.5))
-    return k.op(
-        "fmul", k.number(0.5), k.op("fadd", k.number(1), _function("erf")(k, scaled))
-    )
+    return k.op("fmul", k.number(0.5), k.op("fadd", k.number(1), _function("erf")(k, scaled)))
 
 
 def _cubic(k: Kernel, x: str) -> str:
@@ -178,8 +177,13 @@ def is_scalar_operation(instruction: Instruction) -> bool:
         return False
     constants = [a for a in instruction.args if not isinstance(a, Value)]
     numbers = all(isinstance(a, (int, float, np.floating, np.bool_)) for a in constants)
-    return numbers and bool(floats) and (
-        name != "power" or (len(constants) == 1 and instruction.args[1] in (-1, 0.5, 1, 2, 3, 4))
+    return (
+        numbers
+        and bool(floats)
+        and (
+            name != "power"
+            or (len(constants) == 1 and instruction.args[1] in (-1, 0.5, 1, 2, 3, 4))
+        )
     )
 
 
@@ -333,15 +337,19 @@ def _log_body(k: Kernel, x: str) -> str:
 def _tanh_body(k: Kernel, x: str) -> str:
     magnitude = k.call("llvm.fabs.f32", x)
     e = k.call("nnad_exp_f32", k.op("fadd", magnitude, magnitude))
-    large = k.op(
-        "fsub", k.number(1), k.op("fdiv", k.number(2), k.op("fadd", e, k.number(1)))
-    )
+    large = k.op("fsub", k.number(1), k.op("fdiv", k.number(2), k.op("fadd", e, k.number(1))))
     large = k.call("llvm.copysign.f32", large, x)
     z = k.op("fmul", x, x)
     series = _polynomial(
         k,
         z,
-        [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1],
+        [
+            -5.70498872745e-3,
+            2.06390887954e-2,
+            -5.37397155531e-2,
+            1.33314422036e-1,
+            -3.33332819422e-1,
+        ],
     )
     small = k.op("fadd", x, k.op("fmul", k.op("fmul", series, z), x))
     return k.select(k.compare("olt", magnitude, k.number(0.625)), small, large)

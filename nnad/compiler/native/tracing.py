@@ -198,7 +198,9 @@ class Tracer:
 class Emitter:
     """Writes the expressions of a trace at one index, each common part once."""
 
-    def __init__(self, kernel: Kernel, load: Callable[[int], str], constants: dict[int, str]) -> None:
+    def __init__(
+        self, kernel: Kernel, load: Callable[[int], str], constants: dict[int, str]
+    ) -> None:
         self.kernel = kernel
         self.load = load
         self.constants = constants

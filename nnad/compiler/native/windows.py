@@ -93,7 +93,9 @@ class Windows:
         fill: what padding holds.
     """
 
-    def __init__(self, module: Module, kernel: Kernel, geometry: Geometry, fill: float = 0.0) -> None:
+    def __init__(
+        self, module: Module, kernel: Kernel, geometry: Geometry, fill: float = 0.0
+    ) -> None:
         self.module, self.kernel, self.geometry = module, kernel, geometry
         self.fill = fill
         self.dtype = np.float32 if kernel.type == "float" else np.float64
@@ -108,15 +110,19 @@ class Windows:
         g, k = self.geometry, self.kernel
         if not g.is_padded:
             shape = (g.height, g.width, g.channels)
-            return OffsetPlace(source.viewed(shape, contiguous_strides(shape)), source.strides[0], i)
+            return OffsetPlace(
+                source.viewed(shape, contiguous_strides(shape)), source.strides[0], i
+            )
         copy = self.scratch(*g.padded, fill=self.fill)
         row = g.width * g.channels
         top, left = g.padding[0][0], g.padding[1][0]
         pitch = g.padded[1] * g.channels
         flat = copy.viewed([g.padded[0] * pitch], [1])
         with k.loop(g.height) as y:
-            start = k.emit(f"add nsw i64 {k.emit(f'mul nsw i64 {y}, {pitch}')}, "
-                           f"{top * pitch + left * g.channels}")
+            start = k.emit(
+                f"add nsw i64 {k.emit(f'mul nsw i64 {y}, {pitch}')}, "
+                f"{top * pitch + left * g.channels}"
+            )
             begin = k.emit(f"mul nsw i64 {y}, {row}")
             with k.loop(row) as j:
                 value = k.load(source, [i, k.emit(f"add nsw i64 {begin}, {j}")])
@@ -210,8 +216,9 @@ def conv(module: Module, instruction: Instruction) -> None:
         image = windows.inner(i, source)
         columns = windows.scratch(g.positions, g.window)
         windows.columns(image, columns)
-        result = OffsetPlace(target.viewed([g.positions, channels], [channels, 1]),
-                             target.strides[0], i)
+        result = OffsetPlace(
+            target.viewed([g.positions, channels], [channels, 1]), target.strides[0], i
+        )
         if bias is not None:
             b = module.place(bias)
             with kernel.loop(g.positions) as p, kernel.loop(channels) as o:
@@ -381,59 +388,93 @@ def max_pool(module: Module, instruction: Instruction) -> None:
     module.call(kernel)
 
 
-@native("max_pool_scatter")
-def max_pool_scatter(module: Module, instruction: Instruction) -> None:
-    """Put each window's gradient back to its largest elements, shared among ties."""
-    g_value, x, y = instruction.args
+def _hit_places(hits: Place, g: Geometry, n: int) -> Place:
+    """(position in the window, image, window, channel) of a contiguous array of booleans."""
+    require(hits.strides == contiguous_strides(hits.shape), "hits that are not contiguous")
+    shape = [g.kernel[0] * g.kernel[1], n, g.positions, g.channels]
+    return hits.viewed(shape, contiguous_strides(shape))
+
+
+@native("max_pool_hits")
+def max_pool_hits(module: Module, instruction: Instruction) -> None:
+    """Which elements of each window are its largest."""
+    x, y = instruction.args
     (out,) = instruction.outputs
     require(isinstance(x, Value) and isinstance(y, Value), "constants")
     g = _pool_geometry(instruction, x, y)
-    require(not g.is_padded, "padded pooling")
-    kernel = module.kernel(out.dtype)
-    places = [images(module.place(v)) for v in (g_value, x, y, out)]
-    windows = Windows(module, kernel, g)
-    per_window = [g.positions, g.channels]
-    pitch = g.width * g.channels
-    with _each_image(module, kernel, places[1].shape[0], g, 1) as i:
-        slope, best = (
-            OffsetPlace(p.viewed(per_window, [g.channels, 1]), p.strides[0], i)
-            for p in (places[0], places[2])
+    kernel = module.kernel(x.dtype)
+    source, best = images(module.place(x)), images(module.place(y))
+    hits = _hit_places(module.place(out), g, source.shape[0])
+    windows = Windows(module, kernel, g, -np.inf)
+    with _each_image(module, kernel, source.shape[0], g, 1) as i:
+        image = row_of(windows.inner(i, source), g.padded)
+        largest = OffsetPlace(
+            best.viewed([g.positions, g.channels], [g.channels, 1]), best.strides[0], i
         )
-        image, target = (
-            OffsetPlace(p.viewed([g.height, pitch], [pitch, 1]), p.strides[0], i)
-            for p in (places[1], places[3])
-        )
-        flat = target.viewed([g.height * pitch], [1])
-        with kernel.loop(g.height * pitch) as j:
-            kernel.store(flat, [j], kernel.number(0))
-        windows.each_window(
-            lambda number, top, left: _put_back(
-                kernel, g, slope, best, image, target, (number, top, left)
-            )
-        )
+
+        def compare(number: str, top: str, left: str) -> None:
+            with kernel.loop(g.channels) as c:
+                value = kernel.load(largest, [number, c])
+                for m, (row, column) in enumerate(_offsets(kernel, g, top, left, c)):
+                    hit = kernel.compare("oeq", kernel.load(image, [row, column]), value)
+                    byte = kernel.emit(f"zext i1 {hit} to i8")
+                    kernel.store(hits, [str(m), i, number, c], byte)
+
+        windows.each_window(compare)
     module.call(kernel)
 
 
-def _put_back(
+@native("max_pool_scatter")
+def max_pool_scatter(module: Module, instruction: Instruction) -> None:
+    """Put each window's gradient back to its largest elements, shared among ties."""
+    g_value, hits_value = instruction.args
+    (out,) = instruction.outputs
+    require(isinstance(hits_value, Value), "constants")
+    g = _pool_geometry(instruction, out, g_value)
+    require(not g.is_padded, "padded pooling")
+    kernel = module.kernel(out.dtype)
+    slopes, targets = images(module.place(g_value)), images(module.place(out))
+    hits = _hit_places(module.place(hits_value), g, targets.shape[0])
+    windows = Windows(module, kernel, g)
+    pitch = g.width * g.channels
+    with _each_image(module, kernel, targets.shape[0], g, 1) as i:
+        slope = OffsetPlace(
+            slopes.viewed([g.positions, g.channels], [g.channels, 1]), slopes.strides[0], i
+        )
+        target = OffsetPlace(targets.viewed([g.height, pitch], [pitch, 1]), targets.strides[0], i)
+        flat = target.viewed([g.height * pitch], [1])
+        with kernel.loop(g.height * pitch) as j:
+            kernel.store(flat, [j], kernel.number(0))
+
+        def put_back(number: str, top: str, left: str) -> None:
+            with kernel.loop(g.channels) as c:
+                _share_out(
+                    kernel, _offsets(kernel, g, top, left, c), target, slope, hits, (i, number, c)
+                )
+
+        windows.each_window(put_back)
+    module.call(kernel)
+
+
+def _share_out(
     k: Kernel,
-    g: Geometry,
-    slope: Place,
-    best: Place,
-    image: Place,
+    elements: list[tuple[str, str]],
     target: Place,
+    slope: Place,
+    hits: Place,
     window: tuple[str, str, str],
 ) -> None:
-    number, top, left = window
-    with k.loop(g.channels) as c:
-        value = k.load(best, [number, c])
-        places = _offsets(k, g, top, left, c)
-        hits = [k.compare("oeq", k.load(image, [y, x]), value) for y, x in places]
-        ones = [k.emit(f"uitofp i1 {hit} to {k.type}") for hit in hits]
-        count = ones[0]
-        for one in ones[1:]:
-            count = k.op("fadd", count, one)
-        count = k.select(k.compare("oeq", count, k.number(0)), k.number(1), count)
-        share = k.op("fdiv", k.load(slope, [number, c]), count)
-        for (y, x), one in zip(places, ones, strict=True):
-            before = k.load(target, [y, x])
-            k.store(target, [y, x], k.op("fadd", before, k.op("fmul", share, one)))
+    """Add a window's gradient to its hits, divided by how many there are."""
+    i, number, c = window
+    ones = [
+        k.emit(f"uitofp i8 {k.load(hits, [str(m), i, number, c])} to {k.type}")
+        for m in range(len(elements))
+    ]
+    count = ones[0]
+    for one in ones[1:]:
+        count = k.op("fadd", count, one)
+    count = k.select(k.compare("oeq", count, k.number(0)), k.number(1), count)
+    share = k.op("fdiv", k.load(slope, [number, c]), count)
+    for (row, column), one in zip(elements, ones, strict=True):
+        before = k.load(target, [row, column])
+        k.store(target, [row, column], k.op("fadd", before, k.op("fmul", share, one)))
