@@ -149,8 +149,8 @@ def logsumexp(
         b: factors, broadcast against a; where the sum is negative the result is NaN.
         return_sign: return (log of the sum's magnitude, its sign) instead.
 
-    >>> logsumexp(np.array([1000.0, 1000.0])) - 1000.0
-    np.float64(0.6931471805599454)
+    >>> logsumexp(np.array([0.0, np.log(3.0)]))
+    np.float64(1.3862943611198908)
     """
     axis = tuple(axis) if isinstance(axis, list) else axis
     if b is None:
