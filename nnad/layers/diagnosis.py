@@ -49,8 +49,8 @@ def locate(module: Module, error: Exception, args: Sequence[Any]) -> Exception:
     if isinstance(error, LayerError):
         if error.module is not module:
             inner = error.module
-            names = (name for name, child in module.named_children() if child is inner)
-            error.path.insert(0, next(names, "(inner)"))
+            paths = (path for path, child in module.named_modules() if child is inner)
+            error.path.insert(0, next(paths, "(inner)"))
             error.module = module
         return error
     if isinstance(error, IndexError):

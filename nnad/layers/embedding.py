@@ -10,19 +10,35 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnad.autodiff.tensor import value_of
+from nnad.autodiff.tensor import Tensor, stop_gradient, value_of
 from nnad.initializers import initializer
 from nnad.layers.module import Module, ModuleList
 from nnad.layers.parameter import Parameter
-from nnad.ops import concatenate, cos, matmul, multiply, relu, reshape, sin
-from nnad.ops.gather import add_rows, take_rows
+from nnad.ops import any as any_along
+from nnad.ops import (
+    astype,
+    concatenate,
+    cos,
+    logical_and,
+    matmul,
+    maximum,
+    multiply,
+    relu,
+    reshape,
+    sin,
+    where,
+)
+from nnad.ops import max as maximum_along
+from nnad.ops import sum as sum_along
+from nnad.ops.gather import take_rows
 from nnad.random import Rng, as_generator
 
 __all__ = ["ColumnEmbedding", "Embedding", "EmbeddingBag", "PeriodicEmbedding"]
 
 
-def _as_indices(x: Any) -> np.ndarray:
-    return np.asarray(value_of(x))
+def _as_indices(x: Any) -> Any:
+    """Tensors as they are, so that a program can follow them; lists as arrays."""
+    return x if isinstance(x, Tensor) else np.asarray(x)
 
 
 class Embedding(Module):
@@ -31,7 +47,7 @@ class Embedding(Module):
     Args:
         num_embeddings: rows of the table; inputs are 0 .. num_embeddings - 1.
         embedding_dim: length of a row.
-        padding_idx: a row that starts at zero and is never trained.
+        padding_idx: a row that starts at zero and gets no gradient.
         weight_init: see `nnad.initializers`; standard normal by default.
         rng: generator or seed of the initial values.
         dtype: of the table.
@@ -63,7 +79,7 @@ class Embedding(Module):
         rows = take_rows(self.weight, indices)
         if self.padding_idx is None:
             return rows
-        return rows * (indices != self.padding_idx)[..., None]
+        return where((indices != self.padding_idx)[..., None], rows, stop_gradient(rows))
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -107,43 +123,40 @@ class EmbeddingBag(Module):
 
     def forward(self, x: Any, offsets: Any = None) -> Any:
         """(batch, length), or (n,) and offsets (batch,) -> (batch, embedding_dim)."""
-        flat, bags, count = self._bags(_as_indices(x), offsets)
-        if self.padding_idx is not None:
-            real = flat != self.padding_idx
-            flat, bags = flat[real], bags[real]
-        rows = take_rows(self.weight, flat)
-        if self.mode == "max":
-            return self._max(rows, bags, count)
-        sums = add_rows(rows, bags, size=count)
-        if self.mode == "sum":
-            return sums
-        sizes = np.maximum(np.bincount(bags, minlength=count), 1)
-        return sums / sizes[:, None].astype(self.weight.dtype)
-
-    @staticmethod
-    def _bags(x: np.ndarray, offsets: Any) -> tuple[np.ndarray, np.ndarray, int]:
-        """The integers as a vector, the bag each belongs to, and the number of bags."""
-        if (x.ndim, offsets is None) not in ((2, True), (1, False)):
+        indices = _as_indices(x)
+        if (indices.ndim, offsets is None) not in ((2, True), (1, False)):
             raise ValueError(
-                f"EmbeddingBag takes (batch, length) integers, or a vector with offsets; got shape "
-                f"{x.shape} and offsets={'None' if offsets is None else 'given'}"
+                f"got shape {indices.shape} and offsets={'None' if offsets is None else 'given'}, "
+                "expected (batch, length) integers, or a vector of them with offsets"
             )
         if offsets is None:
-            return x.reshape(-1), np.repeat(np.arange(len(x)), x.shape[1]), len(x)
-        starts = np.asarray(value_of(offsets))
-        lengths = np.diff(np.append(starts, len(x)))
-        if len(starts) == 0 or starts[0] != 0 or (lengths < 0).any():
-            raise ValueError(f"offsets begin with 0 and never fall, got {starts}")
-        return x, np.repeat(np.arange(len(starts)), lengths), len(starts)
+            return self._reduce(indices, np.ones(indices.shape, bool))
+        return self._reduce(*self._padded(np.asarray(indices), np.asarray(offsets)))
 
-    def _max(self, rows: Any, bags: np.ndarray, count: int) -> Any:
-        """The maximum by bag: the bags padded to one length by their own first rows."""
-        sizes = np.bincount(bags, minlength=count)
-        starts = np.cumsum(sizes) - sizes
-        place = np.arange(max(int(sizes.max(initial=0)), 1))
-        within = np.where(place < sizes[:, None], place, 0)
-        padded = take_rows(rows, np.minimum(starts[:, None] + within, max(len(bags) - 1, 0)))
-        return padded.max(axis=1) * (sizes > 0)[:, None]
+    @staticmethod
+    def _padded(x: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bags of unequal lengths as rows of a matrix, and which of its elements are real."""
+        lengths = np.diff(np.append(offsets, len(x)))
+        if len(offsets) == 0 or offsets[0] != 0 or (lengths < 0).any():
+            raise ValueError(f"offsets begin with 0 and rise, up to {len(x)}, got {offsets}")
+        place = np.arange(max(int(lengths.max()), 1))
+        real = place < lengths[:, None]
+        if not len(x):
+            return np.zeros(real.shape, np.int64), real
+        return x[np.where(real, offsets[:, None] + place, 0)], real
+
+    def _reduce(self, indices: Any, real: Any) -> Any:
+        """Sum, mean or maximum over the real rows of each bag; 0 for an empty bag."""
+        if self.padding_idx is not None:
+            real = logical_and(real, indices != self.padding_idx)
+        rows = take_rows(self.weight, indices)
+        if self.mode == "max":
+            top = maximum_along(where(real[..., None], rows, -np.inf), axis=1)
+            return where(any_along(real, axis=1)[:, None], top, 0.0)
+        weights = astype(real, self.weight.dtype)
+        if self.mode == "mean":
+            weights = weights / maximum(sum_along(weights, axis=1, keepdims=True), 1.0)
+        return matmul(weights[:, None, :], rows)[:, 0]
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -186,6 +199,7 @@ class ColumnEmbedding(Module):
 
     def forward(self, x: Any) -> Any:
         """(batch, in_features) -> (batch, in_features + extra_features)."""
+        x = _as_indices(x)
         codes = len(self.cardinalities)
         width = value_of(x).shape[-1]
         if width < codes or self.in_features not in (None, width):
@@ -194,7 +208,7 @@ class ColumnEmbedding(Module):
                 f"columns{'' if self.in_features else ' or more'}, the last {codes} of them codes"
             )
         numbers = x[..., : width - codes]
-        last = _as_indices(x)[..., width - codes :].astype(np.int64)
+        last = astype(x[..., width - codes :], np.int64)
         vectors = [embed(last[..., i]) for i, embed in enumerate(self.embeddings)]
         return concatenate([numbers, *vectors], axis=-1)
 

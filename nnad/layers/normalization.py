@@ -14,6 +14,7 @@ from nnad.layers.parameter import Parameter
 from nnad.ops import reshape
 from nnad.ops.normalize import (
     batch_norm,
+    batch_norm_fixed,
     layer_norm,
     rms_norm,
     standardize,
@@ -71,7 +72,9 @@ class _BatchNorm(Module):
         """(batch, ..., num_features) to the same shape."""
         _check_channels(x, self.num_features, self.ndims, "num_features")
         if not self.training:
-            return self._with_running_statistics(x)
+            return batch_norm_fixed(
+                x, self.weight, self.bias, self.running_mean, self.running_var, eps=self.eps
+            )
         count = value_of(x).size // self.num_features
         if count < 2:
             raise ValueError(
@@ -88,10 +91,6 @@ class _BatchNorm(Module):
             count=count,
         )
         return y
-
-    def _with_running_statistics(self, x: Any) -> Any:
-        scale = self.weight * (1 / np.sqrt(self.running_var + self.eps))
-        return x * scale + (self.bias - scale * self.running_mean)
 
     def extra_repr(self) -> str:
         """The arguments."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnad.autodiff.tensor import value_of
+from nnad.autodiff.tensor import Tensor, value_of
 from nnad.errors import ShapeError
 from nnad.initializers import uniform
 from nnad.layers.dropout import check_probability
@@ -145,15 +145,16 @@ class _Recurrent(Module):
         return f"{self.input_size}, {self.hidden_size}{layers}{both}"
 
 
-def _mask(lengths: Any, batch: int, time: int) -> np.ndarray:
+def _mask(lengths: Any, batch: int, time: int) -> Any:
     """True at the steps that belong to each sequence."""
-    counts = np.asarray(value_of(lengths))
+    lengths = lengths if isinstance(lengths, Tensor) else np.asarray(lengths)
+    counts = value_of(lengths)
     if counts.shape != (batch,) or counts.min(initial=1) < 1 or counts.max(initial=1) > time:
         raise ShapeError(
             f"lengths are {batch} integers from 1 to {time}, got shape {counts.shape} with values "
             f"{counts.min(initial=time)} to {counts.max(initial=0)}"
         )
-    return np.arange(time) < counts[:, None]
+    return np.arange(time) < lengths[:, None]
 
 
 class RNN(_Recurrent):

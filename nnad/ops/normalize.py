@@ -16,10 +16,12 @@ import numpy as np
 from nnad.autodiff.table import case, effect, explicit
 from nnad.ops.elementwise import sqrt, square
 from nnad.ops.reduce import mean
+from nnad.ops.reduce import sum as sum_over
 from nnad.ops.reference import kernel, reference_jvp, with_reference
 
 __all__ = [
     "batch_norm",
+    "batch_norm_fixed",
     "layer_norm",
     "rms_norm",
     "standardize",
@@ -258,6 +260,62 @@ batch_norm = explicit(
     samples=lambda rng: [
         case(rng.normal(size=shape), rng.normal(size=(3,)), rng.normal(size=(3,)), eps=1e-5)
         for shape in [(5, 3), (2, 4, 3), (2, 2, 3, 3)]
+    ],
+)
+
+
+def _rstd(variance: Any, eps: float) -> Any:
+    return 1.0 / sqrt(variance + eps)
+
+
+def _over_rows(x: Any) -> Any:
+    """The sum over all axes but the last."""
+    return sum_over(x, axis=tuple(range(x.ndim - 1)))
+
+
+def _fixed_reference(
+    x: Any, weight: Any, bias: Any, mean: Any, variance: Any, *, eps: float
+) -> Any:
+    return (x - mean) * (weight * _rstd(variance, eps)) + bias
+
+
+def _batch_norm_fixed(
+    x: Any, weight: Any, bias: Any, mean: Any, variance: Any, *, eps: float, out: Any = None
+) -> Any:
+    scale = weight / np.sqrt(variance + variance.dtype.type(eps))
+    y = np.multiply(x, scale, out=out)
+    y += bias - mean * scale
+    return y
+
+
+# Batch norm with given statistics: the evaluation mode.
+batch_norm_fixed = explicit(
+    "batch_norm_fixed",
+    _batch_norm_fixed,
+    vjps=(
+        lambda g, ans, x, weight, bias, mean, variance, *, eps: g * (weight * _rstd(variance, eps)),
+        lambda g, ans, x, weight, bias, mean, variance, *, eps: (
+            _over_rows(g * (x - mean)) * _rstd(variance, eps)
+        ),
+        lambda g, ans, x, weight, bias, mean, variance, *, eps: _over_rows(g),
+        lambda g, ans, x, weight, bias, mean, variance, *, eps: (
+            _over_rows(g) * (weight * _rstd(variance, eps)) * -1.0
+        ),
+        lambda g, ans, x, weight, bias, mean, variance, *, eps: (
+            _over_rows(g * (x - mean)) * weight * _rstd(variance, eps) ** 3 * -0.5
+        ),
+    ),
+    jvp=reference_jvp(_fixed_reference),
+    formula="(x0 - x3) / sqrt(x4 + eps) * x1 + x2",
+    partials=("g x1 / sqrt(x4 + eps)", "sum of g (x0 - x3) / sqrt(x4 + eps)", "sum of g"),
+    samples=lambda rng: [
+        case(
+            rng.normal(size=shape),
+            *(rng.normal(size=(3,)) for _ in range(3)),
+            rng.uniform(0.5, 2, 3),
+            eps=1e-5,
+        )
+        for shape in [(5, 3), (2, 4, 3)]
     ],
 )
 
