@@ -11,6 +11,7 @@ from nnad.ops.ctc import *  # noqa: F403
 from nnad.ops.cumulative import *  # noqa: F403
 from nnad.ops.decompositions import *  # noqa: F403
 from nnad.ops.diagonals import *  # noqa: F403
+from nnad.ops.eigen import *  # noqa: F403
 from nnad.ops.einstein import *  # noqa: F403
 from nnad.ops.elementwise import *  # noqa: F403
 from nnad.ops.fused import *  # noqa: F403

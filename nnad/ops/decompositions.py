@@ -1,12 +1,12 @@
-"""Decompositions of matrices, batched: Cholesky, QR, eigenvalues, singular values.
+"""Decompositions of matrices, batched: Cholesky, QR, singular values.
 
-Where values coincide, their vectors are not differentiable: the terms that would be infinite
-(1 / (difference of two values)) are left out, so that every derivative is finite.  Complex vectors
-are fixed up to a phase; derivatives are right for functions that do not depend on it.
+Eigenvalues are in `nnad.ops.eigen`.  Where values coincide, their vectors are not differentiable:
+the terms that would be infinite (1 / (difference of two values)) are left out, so that every
+derivative is finite.  Complex vectors are fixed up to a phase; derivatives are right for functions
+that do not depend on it.
 
-Sources: Giles (2008); Townsend, "Differentiating the singular value decomposition" (2016);
-Boeddeker et al., "On the computation of complex-valued gradients" (2017); Walter and Lehmann,
-"Algorithmic differentiation of linear algebra functions" (2010), for QR.
+Sources: Giles (2008); Townsend, "Differentiating the singular value decomposition" (2016); Walter
+and Lehmann, "Algorithmic differentiation of linear algebra functions" (2010), for QR.
 """
 
 from __future__ import annotations
@@ -25,15 +25,9 @@ from nnad.ops.linalg import inv, solve, well_conditioned
 from nnad.ops.products import conjugate, hermitian, matmul
 
 __all__ = [
-    "EigResult",
-    "EighResult",
     "QRResult",
     "SVDResult",
     "cholesky",
-    "eig",
-    "eigh",
-    "eigvals",
-    "eigvalsh",
     "from_triangle",
     "qr",
     "svd",
@@ -67,7 +61,7 @@ def on_diagonal(v: Any) -> Any:
     return v[..., None] * _masks(v.shape[-1], v.dtype)[1]
 
 
-def _real_part(x: Any) -> Any:
+def real_part(x: Any) -> Any:
     return real(x) if x.dtype.kind == "c" else x
 
 
@@ -138,7 +132,7 @@ def _cholesky_jvp(v: Any, ans: Any, a: Any) -> Any:
     return matmul(ans, _half_lower(inner))
 
 
-def _positive_definite(rng: np.random.Generator, *shape: int) -> np.ndarray:
+def positive_definite(rng: np.random.Generator, *shape: int) -> np.ndarray:
     x = rng.normal(size=shape)
     return np.matmul(x, np.swapaxes(x, -1, -2)) + np.eye(shape[-1])
 
@@ -150,7 +144,7 @@ _cholesky = explicit(
     jvps=(_cholesky_jvp,),
     formula="lower triangular y with y @ y.T = x",
     partials=("inv(y).T @ half_lower(y.T @ g) @ inv(y), folded into the lower triangle",),
-    samples=lambda rng: [case(_positive_definite(rng, *n)) for n in [(3, 3), (2, 2, 2)]],
+    samples=lambda rng: [case(positive_definite(rng, *n)) for n in [(3, 3), (2, 2, 2)]],
 )
 
 
@@ -165,10 +159,10 @@ def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     return hermitian(_cholesky(hermitian(a))) if upper else _cholesky(a)
 
 
-# Eigenvalues of Hermitian matrices ------------------------------------------------------------
+# Singular values ------------------------------------------------------------------------------
 
 
-def _inverse_gaps(w: Any) -> Any:
+def inverse_gaps(w: Any) -> Any:
     """1 / (w[j] - w[i]), and 0 where the two are equal up to rounding."""
     gaps = w[..., None, :] - w[..., :, None]
     scale = r.max(absolute(w), axis=-1, keepdims=True)[..., None]
@@ -176,140 +170,10 @@ def _inverse_gaps(w: Any) -> Any:
     return reciprocal_or_zero(where(greater(absolute(gaps), eps * scale), gaps, 0.0))
 
 
-def _eigh_vjp(g: Any, ans: Any, a: Any, *, uplo: str) -> Any:
-    (g_w, g_v), (w, v) = g, ans
-    inner = _inverse_gaps(w) * matmul(transpose(v), g_v) + on_diagonal(g_w)
-    return fold_triangle(matmul(conjugate(v), matmul(inner, transpose(v))), uplo=uplo)
-
-
-def _eigh_jvp(tangent: Any, ans: Any, a: Any, *, uplo: str) -> Any:
-    w, v = ans
-    inner = matmul(hermitian(v), matmul(from_triangle(tangent, uplo=uplo), v))
-    return _real_part(diagonal_of(inner)), matmul(v, _inverse_gaps(w) * inner)
-
-
-def _symmetric_samples(rng: np.random.Generator) -> list[Any]:
-    shapes = [(3, 3), (2, 3, 3)]
-    return [case(rng.normal(size=n), uplo=uplo) for n in shapes for uplo in "LU"]
-
-
-_eigh = explicit(
-    "eigh",
-    lambda a, *, uplo: tuple(np.linalg.eigh(a, uplo)),
-    vjps=(_eigh_vjp,),
-    jvps=(_eigh_jvp,),
-    outputs=2,
-    formula="eigenvalues and eigenvectors of a Hermitian matrix",
-    partials=("v @ (v.T @ g[1] / (w[j] - w[i]) + diag(g[0])) @ v.T, folded into the triangle",),
-    samples=_symmetric_samples,
-)
-
-
-class EighResult(NamedTuple):
-    """Eigenvalues in ascending order, and eigenvectors as columns."""
-
-    eigenvalues: Any
-    eigenvectors: Any
-
-
-@implements(np.linalg.eigh)
-def eigh(a: Any, UPLO: str = "L") -> EighResult:
-    """Eigenvalues and eigenvectors of Hermitian matrices; see `numpy.linalg.eigh`.
-
-    Like NumPy it reads one triangle of `a`: the derivative with respect to the other one is 0.
-    """
-    return EighResult(*_eigh(as_array(a), uplo=UPLO.upper()))
-
-
-def _eigvalsh_vjp(g: Any, ans: Any, a: Any, *, uplo: str) -> Any:
-    _, v = _eigh(a, uplo=uplo)
-    return fold_triangle(matmul(conjugate(v) * g[..., None, :], transpose(v)), uplo=uplo)
-
-
-def _eigvalsh_jvp(tangent: Any, ans: Any, a: Any, *, uplo: str) -> Any:
-    _, v = _eigh(a, uplo=uplo)
-    moved = matmul(from_triangle(tangent, uplo=uplo), v)
-    return _real_part(r.sum(conjugate(v) * moved, axis=-2))
-
-
-_eigvalsh = explicit(
-    "eigvalsh",
-    lambda a, *, uplo: np.linalg.eigvalsh(a, uplo),
-    vjps=(_eigvalsh_vjp,),
-    jvps=(_eigvalsh_jvp,),
-    formula="eigenvalues of a Hermitian matrix",
-    partials=("v @ diag(g) @ v.T, folded into the triangle",),
-    samples=_symmetric_samples,
-)
-
-
-@implements(np.linalg.eigvalsh)
-def eigvalsh(a: Any, UPLO: str = "L") -> Any:
-    """Eigenvalues of Hermitian matrices, ascending; see `numpy.linalg.eigvalsh`."""
-    return _eigvalsh(as_array(a), uplo=UPLO.upper())
-
-
-# Eigenvalues of general matrices --------------------------------------------------------------
-
-
-def _eig_vjp(g: Any, ans: Any, a: Any) -> Any:
-    (g_w, g_v), (w, v) = g, ans
-    v_t = transpose(v)
-    length = _real_part(r.sum(v * g_v, axis=-2))
-    g_v = g_v - conjugate(v) * length[..., None, :]
-    inner = _inverse_gaps(w) * matmul(v_t, g_v) + on_diagonal(g_w)
-    return solve(v_t, matmul(inner, v_t))
-
-
-def _eig_jvp(tangent: Any, ans: Any, a: Any) -> Any:
-    w, v = ans
-    inner = solve(v, matmul(tangent, v))
-    turned = matmul(v, _inverse_gaps(w) * inner)
-    length = _real_part(r.sum(conjugate(v) * turned, axis=-2))
-    return diagonal_of(inner), turned - v * length[..., None, :]
-
-
-_eig = explicit(
-    "eig",
-    lambda a: tuple(np.linalg.eig(a)),
-    vjps=(_eig_vjp,),
-    jvps=(_eig_jvp,),
-    outputs=2,
-    formula="eigenvalues and eigenvectors of a square matrix",
-    partials=("inv(v).T @ (v.T @ g[1] / (w[j] - w[i]) + diag(g[0])) @ v.T",),
-    samples=lambda rng: [
-        case(_positive_definite(rng, 3, 3) @ np.diag([1.0, 2.0, 3.0])),
-        case(_positive_definite(rng, 2, 2, 2) @ np.diag([1.0, 3.0])),
-    ],
-)
-
-
-class EigResult(NamedTuple):
-    """Eigenvalues, and eigenvectors of length 1 as columns."""
-
-    eigenvalues: Any
-    eigenvectors: Any
-
-
-@implements(np.linalg.eig)
-def eig(a: Any) -> EigResult:
-    """Eigenvalues and eigenvectors of square matrices; see `numpy.linalg.eig`."""
-    return EigResult(*_eig(as_array(a)))
-
-
-@implements(np.linalg.eigvals)
-def eigvals(a: Any) -> Any:
-    """Eigenvalues of square matrices; see `numpy.linalg.eigvals`."""
-    return _eig(as_array(a))[0]
-
-
-# Singular values ------------------------------------------------------------------------------
-
-
 def _svd_gaps(values: Any) -> Any:
     """1 / (s[j]**2 - s[i]**2), and 0 where the two are equal up to rounding."""
     sums = values[..., None, :] + values[..., :, None]
-    return _inverse_gaps(values) * reciprocal_or_zero(sums)
+    return inverse_gaps(values) * reciprocal_or_zero(sums)
 
 
 def _outside(basis: Any, x: Any) -> Any:
@@ -383,7 +247,7 @@ def _svd_jvp(
     dv = matmul(v, turn_v) + _outside(v, matmul(hermitian(tangent), u)) * inverse[..., None, :]
     if full_matrices:
         du, dv = _completed(u_full, du), _completed(v_full, dv)
-    return du, _real_part(diagonal_of(inner)), hermitian(dv)
+    return du, real_part(diagonal_of(inner)), hermitian(dv)
 
 
 _svd = explicit(
@@ -449,7 +313,7 @@ def _svdvals_vjp(g: Any, a: Any) -> Any:
 
 def _svdvals_jvp(v: Any, a: Any) -> Any:
     u, _, vh = _svd(a, full_matrices=False)
-    return _real_part(r.sum(conjugate(u) * matmul(v, hermitian(vh)), axis=-2))
+    return real_part(r.sum(conjugate(u) * matmul(v, hermitian(vh)), axis=-2))
 
 
 @implements(np.linalg.svdvals)
