@@ -85,9 +85,13 @@ from nnad.layers.pooling import (
     MaxPool2d,
 )
 from nnad.layers.recurrent import GRU, LSTM, RNN, LastStep
+from nnad.layers.summary import Summary, SummaryRow, summary
 from nnad.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
+    "Summary",
+    "SummaryRow",
+    "summary",
     "LearnedPositions",
     "MultiHeadAttention",
     "RotaryPositions",

@@ -171,6 +171,10 @@ class Module:
                 if isinstance(value, np.random.Generator):
                     yield _join(path, name), value
 
+    def own_parameters(self) -> Iterator[Parameter]:
+        """The Parameters that are attributes of this very module."""
+        return (p for p in self._members.values() if isinstance(p, Parameter))
+
     def parameter_count(self, trainable_only: bool = False) -> int:
         """How many numbers the parameters hold."""
         return sum(p.size for p in self.parameters() if p.requires_grad or not trainable_only)

@@ -136,7 +136,7 @@ class _Recurrent(Module):
     def multiply_adds(self, inputs: Any, output: Any) -> int:
         """One per weight, sequence and step."""
         batch, time = value_of(inputs[0]).shape[:2]
-        return batch * time * sum(p.size for name, p in self.named_parameters() if "weight" in name)
+        return batch * time * sum(p.size for p in self.own_parameters() if p.ndim == 2)
 
     def extra_repr(self) -> str:
         """The arguments."""
