@@ -9,10 +9,10 @@ import importlib
 from typing import Any
 
 from nnad import autodiff, errors, ops
+from nnad.autodiff.checkpointing import checkpoint
 from nnad.autodiff.table import defjvp, defvjp, primitive
 from nnad.autodiff.tensor import Tensor, no_grad, stop_gradient
 from nnad.autodiff.transforms import (
-    checkpoint,
     grad,
     hessian,
     hvp,
@@ -28,8 +28,6 @@ __version__ = "0.1.0"
 _LAZY_MODULES = (
     "compiler",
     "data",
-    "distributed",
-    "estimators",
     "initializers",
     "layers",
     "losses",
@@ -39,10 +37,8 @@ _LAZY_MODULES = (
     "training",
 )
 _LAZY_NAMES = {
-    "Trace": "nnad.autodiff.explain",
     "check_grads": "nnad.autodiff.checking",
     "compile": "nnad.compiler",
-    "explain": "nnad.autodiff.explain",
     "load": "nnad.serialization",
     "save": "nnad.serialization",
     "seed": "nnad.random",
@@ -51,7 +47,6 @@ _LAZY_NAMES = {
 __all__ = [
     "ShapeError",
     "Tensor",
-    "Trace",
     "autodiff",
     "check_grads",
     "checkpoint",
@@ -60,10 +55,7 @@ __all__ = [
     "data",
     "defjvp",
     "defvjp",
-    "distributed",
     "errors",
-    "estimators",
-    "explain",
     "grad",
     "hessian",
     "hvp",

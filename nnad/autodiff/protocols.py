@@ -53,12 +53,13 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
 
 def _ufunc_methods(method: str) -> Callable[..., Any]:
     try:
-        return {
+        methods: dict[str, Callable[..., Any]] = {
             "__call__": _call,
             "reduce": _reduce,
             "accumulate": _accumulate,
             "outer": _outer,
-        }[method]
+        }
+        return methods[method]
     except KeyError:
         raise MissingRuleError(
             f"ufunc.{method} has no derivative rule for Tensors; write it with indexing and sums, "

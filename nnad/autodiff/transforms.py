@@ -1,4 +1,4 @@
-"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp, checkpoint.
+"""Functions of functions: grad, vjp, jvp, jacobian, hessian, hvp.
 
 Each records a call of the function on fresh leaves, takes the `Subgraph` between those leaves and
 the results, and walks it: downwards for reverse mode, upwards for forward mode.  They nest in any
@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import TABLE, Primitive
+from nnad.autodiff.table import TABLE
 from nnad.autodiff.tensor import (
     NO_KWARGS,
     Leaf,
     Node,
     Tensor,
-    apply,
     check_differentiable,
     is_recorded,
     recording,
@@ -164,7 +163,8 @@ def _argnums(argnums: Any, args: Sequence[Any], caller: str) -> tuple[int, ...]:
     return tuple(i % len(args) for i in many)
 
 
-def _check_function(function: Any, caller: str) -> None:
+def check_function(function: Any, caller: str) -> None:
+    """Raise unless a transform was given a function."""
     if not callable(function):
         raise TypeError(
             f"{caller} expects a function, got {type(function).__name__}; "
@@ -188,7 +188,7 @@ def value_and_grad(
     >>> value_and_grad(lambda x: (x**2).sum())(np.array([1.0, 2.0]))
     (np.float64(5.0), array([2., 4.]))
     """
-    _check_function(f, "value_and_grad")
+    check_function(f, "value_and_grad")
 
     @wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -224,7 +224,7 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     >>> grad(grad(lambda x: x**3))(2.0)
     np.float64(12.0)
     """
-    _check_function(f, "grad")
+    check_function(f, "grad")
     both = value_and_grad(f, argnums, has_aux)
 
     @wraps(f)
@@ -241,7 +241,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     `pullback(cotangent)` takes the structure and shapes of `out` and returns a tuple with one
     entry per primal: the cotangent contracted with the Jacobian.  It may be called many times.
     """
-    _check_function(f, "vjp")
+    check_function(f, "vjp")
     lin = Linearization(f, primals, range(len(primals)), "vjp")
     out = lin.value()
 
@@ -260,7 +260,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
         primals: a tuple of arguments.
         tangents: a tuple of the same structure and shapes.
     """
-    _check_function(f, "jvp")
+    check_function(f, "jvp")
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError(
             f"jvp expects tuples of primals and tangents, got {type(primals).__name__} and "
@@ -318,7 +318,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto") 
         For an output of shape s and an argument of shape t an array of shape s + t; containers
         of outputs, and within them of arguments, keep their structure.
     """
-    _check_function(f, "jacobian")
+    check_function(f, "jacobian")
     if mode not in ("auto", "reverse", "forward"):
         raise ValueError(f'jacobian: mode is "auto", "reverse" or "forward", got {mode!r}')
 
@@ -378,97 +378,3 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
            [ 0., 12.]])
     """
     return jacobian(grad(f, argnums), argnums, mode="forward")
-
-
-def checkpoint(f: Function) -> Function:
-    """`f`, keeping nothing but its inputs for the backward pass and running again there.
-
-    Trades one more evaluation of f for the memory of its intermediate values: a chain of n
-    layers in sqrt(n) checkpointed blocks needs O(sqrt(n)) memory.  Closures over recorded Tensors
-    (a layer's parameters) are followed.  f must give the same result when it runs again.
-    """
-    _check_function(f, "checkpoint")
-
-    @wraps(f)
-    def wrapped(*args: Any) -> Any:
-        leaves, rebuild = flatten(args)
-        differentiable = [i for i, x in enumerate(leaves) if is_recorded(x)]
-
-        def call(*xs: Any) -> Any:
-            filled = list(leaves)
-            for i, x in zip(differentiable, xs, strict=True):
-                filled[i] = x
-            return f(*rebuild(filled))
-
-        tensors = [leaves[i] for i in differentiable]
-        if not state.recording:
-            return f(*args)
-        return _Replay(call, len(tensors)).run(tensors)
-
-    return wrapped
-
-
-class _Replay:
-    """A primitive made for one checkpointed call; its rules record the call again."""
-
-    def __init__(self, call: Function, arity: int) -> None:
-        self.call = call
-        self.arity = arity
-
-    def run(self, tensors: list[Tensor]) -> Any:
-        """The first evaluation: its graph is used to find what f closes over, then dropped."""
-        start = Leaf(None).number
-        fresh = [wrap(x.data, Leaf(x.data)) for x in tensors]
-        result = self.call(*fresh)
-        outs, rebuild = flatten(result)
-        nodes = [x.node if isinstance(x, Tensor) else None for x in outs]
-        closed = _closed_over(nodes, {x.node for x in fresh}, start)
-        values = tuple(value_of(x) for x in outs)
-        entry = Primitive(
-            "checkpoint", lambda *_: values, "explicit", joint_vjp=self.vjp, jvp=self.jvp
-        )
-        tied = [wrap(node.out, node) for node in closed]
-        results = apply(entry, [*tensors, *tied])
-        self.closed = closed
-        return rebuild(list(results))
-
-    def record(self, args: Sequence[Any]) -> tuple[Subgraph, list[Any], list[Any]]:
-        """Run f again on `args`, recorded: the subgraph, its output and its target nodes."""
-        lin = Linearization(self.call, args[: self.arity], range(self.arity), "checkpoint")
-        targets = [*lin.target_nodes, *self.closed]
-        return Subgraph(lin.output_nodes, targets), lin.output_nodes, targets
-
-    def vjp(self, g: Any, ans: Any, *args: Any) -> tuple[Any, ...]:
-        graph, outputs, targets = self.record(args)
-        record = any(isinstance(x, Tensor) for x in (*g, *args))
-        found = reverse(graph, list(zip(outputs, g, strict=True)), record)
-        return tuple(found.get(node) for node in targets)
-
-    def jvp(self, tangents: Sequence[Any], ans: Any, *args: Any) -> Any:
-        graph, outputs, targets = self.record(args)
-        record = any(isinstance(x, Tensor) for x in (*tangents, *args))
-        seeds = {n: v for n, v in zip(targets, tangents, strict=True) if v is not None}
-        found = forward(graph, seeds, record)
-        zeros = (np.zeros_like(value_of(out)) for out in ans)
-        return tuple(
-            zero if node is None else found.get(node, zero)
-            for node, zero in zip(outputs, zeros, strict=True)
-        )
-
-
-def _closed_over(roots: list[Any], inputs: set[Any], start: int) -> list[Any]:
-    """Nodes recorded before `start`, outside a call, that its results depend on."""
-    seen = {node for node in roots if node is not None}
-    stack, closed = list(seen), []
-    while stack:
-        node = stack.pop()
-        if node in inputs:
-            continue
-        if node.number < start:
-            closed.append(node)
-            continue
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return closed

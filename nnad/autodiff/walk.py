@@ -46,10 +46,11 @@ class Subgraph:
         found.sort(key=_by_number)
         if self.targets is None:
             self.nodes = found
-            self.members = None
+            self.members: set[Node] | None = None
             self.external = False
             return
-        self.members = needed = set()
+        needed: set[Any] = set()
+        self.members = needed
         self.external = any(node.parents for node in self.targets)
         self.nodes = []
         for node in found:
@@ -172,7 +173,7 @@ def pull_back(
     return pairs
 
 
-def _no_rule(primitive: Primitive) -> None:
+def _no_rule(primitive: Primitive) -> Any:
     raise primitive.missing_rule("VJP")
 
 
@@ -256,7 +257,7 @@ def forward(graph: Subgraph, tangents: dict[Node, Any], record: bool) -> dict[No
         if node in targets:
             continue
         if node.primitive is None:
-            if node.parents and (whole := tangents.get(node.parents[0])) is not None:
+            if node.parents and (whole := tangents.get(node.parents[0])) is not None:  # type: ignore[arg-type]
                 tangents[node] = whole[node.kwargs["index"]]
             continue
         vs = [None if parent is None else tangents.get(parent) for parent in node.parents]

@@ -129,7 +129,7 @@ class _Planner:
         if array is None or any(
             True for _ in values_in([instruction.args[1:], instruction.kwargs])
         ):
-            return
+            return False
         primitive: Any = instruction.primitive
         view = primitive.forward(array, *instruction.args[1:], **instruction.kwargs)
         shares = isinstance(view, np.ndarray) and np.may_share_memory(view, array)

@@ -1,4 +1,4 @@
-"""Where compiled things are kept between processes: NNAD_CACHE_DIR, else the user's cache folder."""
+"""Where compiled things are kept between processes: NNAD_CACHE_DIR, or the user's cache folder."""
 
 from __future__ import annotations
 

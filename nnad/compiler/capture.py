@@ -238,9 +238,9 @@ def _plain(kwargs: Any) -> Any:
 
 def _user_line() -> str:
     """file:line of the nearest caller outside the package."""
-    frame = sys._getframe(1)
+    frame: Any = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if frame is None:
         return "<unknown>:0"
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -38,7 +38,7 @@ def why_not_native() -> str | None:
 
 @functools.cache
 def _say_once(missing: str) -> None:
-    print(f"nnad: compiled steps run as NumPy programs: {missing}", file=sys.stderr)
+    sys.stderr.write(f"nnad: compiled steps run as NumPy programs: {missing}\n")
 
 
 def choose_threads(wanted: int | str) -> int:

@@ -12,10 +12,10 @@ from nnad.autodiff.tensor import Tensor, state, value_of, wrap
 from nnad.autodiff.trees import flatten
 from nnad.compiler.buffers import plan_buffers
 from nnad.compiler.capture import Capture
-from nnad.compiler.passes import optimize
-from nnad.compiler.program import Program, Value
 from nnad.compiler.choice import choose_backend, choose_threads
 from nnad.compiler.native.blas import numpy_blas
+from nnad.compiler.passes import optimize
+from nnad.compiler.program import Program, Value
 from nnad.compiler.source import build
 
 MAX_PROGRAMS = 16
@@ -72,6 +72,8 @@ class Compiled:
         stats: what was done to it: operations before and after, bytes planned and at the peak.
         programs: how many programs there are (one per set of shapes, dtypes and modes).
     """
+
+    __name__: str
 
     def __init__(self, step: Callable[..., Any], backend: str, threads: int) -> None:
         self.step = step
@@ -151,7 +153,7 @@ class Compiled:
         return self.last
 
 
-def compile(  # noqa: A001
+def compile(
     step: Callable[..., Any], *, backend: str = "auto", threads: int | str = "auto"
 ) -> Compiled:
     """Compile a step as the user wrote it.

@@ -120,6 +120,7 @@ class SourceWriter:
         return [f"np.add({where}, {self.expression(value)}, {where})", mark]
 
     def returned(self, item: Any) -> str:
+        """Python text for a result that the caller may keep."""
         if not isinstance(item, Value):
             return self.expression(item)
         text = self.reference(item)

@@ -36,7 +36,7 @@ from nnad.ops.ranges import *  # noqa: F403
 from nnad.ops.recurrent import *  # noqa: F403
 from nnad.ops.reduce import *  # noqa: F403
 from nnad.ops.scipy_special import *  # noqa: F403
-from nnad.ops.selection import *  # noqa: F403
+from nnad.ops.selection import *  # type: ignore[assignment]  # noqa: F403
 from nnad.ops.shape import *  # noqa: F403
 from nnad.ops.special import *  # noqa: F403
 from nnad.ops.statistics import *  # noqa: F403

@@ -92,7 +92,8 @@ def _forward(
     blank: int = 0,
     out: Any = None,
 ) -> Any:
-    _check(target, input_lengths, target_lengths, *log_p.shape[1:], blank)
+    batch, classes = log_p.shape[1:]
+    _check(target, input_lengths, target_lengths, batch, classes, blank)
     labels, skips = _places(target, target_lengths, blank)
     emitted = np.take_along_axis(log_p, labels[:, None, :], axis=2)
     alpha = np.full_like(emitted, -np.inf)

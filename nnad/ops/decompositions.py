@@ -62,6 +62,7 @@ def on_diagonal(v: Any) -> Any:
 
 
 def real_part(x: Any) -> Any:
+    """The real part, of complex arrays alone."""
     return real(x) if x.dtype.kind == "c" else x
 
 
@@ -133,6 +134,7 @@ def _cholesky_jvp(v: Any, ans: Any, a: Any) -> Any:
 
 
 def positive_definite(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """A random symmetric positive definite matrix, or a stack of them."""
     x = rng.normal(size=shape)
     return np.matmul(x, np.swapaxes(x, -1, -2)) + np.eye(shape[-1])
 

@@ -314,7 +314,10 @@ _take = linear(
 @implements(np.take)
 def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
     """Elements of `a` along an axis, at `indices` that may repeat; see `numpy.take`."""
-    y = _take(as_array(a), as_array(indices), axis=axis, mode=mode)
+    places = as_array(indices)
+    if places.size == 0 and isinstance(indices, (list, tuple)):
+        places = places.astype(np.intp)  # an empty list is an array of floats to NumPy
+    y = _take(as_array(a), places, axis=axis, mode=mode)
     return store(y, out, "take")
 
 

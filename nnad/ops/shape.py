@@ -172,7 +172,7 @@ def _as_shape(shape: Any) -> tuple[int, ...]:
 
 _reshape = linear(
     "reshape",
-    lambda x, *, shape, order="C": np.reshape(x, shape, order=order),
+    lambda x, *, shape, order="C": x.reshape(shape, order=order),
     lambda g, ans, x, *, shape, order="C": _reshape(g, shape=x.shape, order=order),
     formula="x in another shape",
     samples=lambda rng: [
@@ -210,7 +210,7 @@ def ravel(a: Any, order: str = "C") -> Any:
 
 _transpose = linear(
     "transpose",
-    lambda x, *, axes=None: np.transpose(x, axes),
+    lambda x, *, axes=None: x.transpose(axes),
     lambda g, ans, x, *, axes=None: _transpose(
         g, axes=None if axes is None else tuple(np.argsort([a % x.ndim for a in axes]).tolist())
     ),
@@ -240,7 +240,10 @@ def _permuted(function: Callable[..., Any], x: Any, *options: Any) -> Any:
 @implements(np.swapaxes)
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """`a` with two axes exchanged; see `numpy.swapaxes`."""
-    return _permuted(np.swapaxes, a, axis1, axis2)
+    x = as_array(a)
+    axes = list(range(x.ndim))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return _transpose(x, axes=tuple(axes))
 
 
 @implements(np.moveaxis)
@@ -258,7 +261,9 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 @implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def matrix_transpose(x: Any, /) -> Any:
     """`x` with its last two axes exchanged."""
-    return _permuted(np.matrix_transpose, x)
+    if len(shape_of(x)) < 2:
+        raise ValueError(f"matrix_transpose: expected 2 or more axes, got shape {shape_of(x)}")
+    return swapaxes(x, -1, -2)
 
 
 @implements(np.squeeze)

@@ -9,6 +9,7 @@ batches, accumulated batches, class weights and sample weights.
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -141,9 +142,11 @@ class Trainer:
         self.steps_in_epoch = 0
         self.loss_sum = 0.0  # over the epoch so far, each loss times its batch's weight
         self.weight_sum = 0.0
+        self.reach_is_known = False
         self.step_loss = math.nan
         self.history: dict[str, list[float]] = {}
         self.stopped_early = False
+        self.reach_is_known = False
 
     # The ladder -----------------------------------------------------------------------------------
 
@@ -221,7 +224,7 @@ class Trainer:
 
         A trial point at which the loss is not finite counts as infinitely bad.
         """
-        held = [Batch(*(a if a is None else a.copy() for a in batch)) for batch in batches]
+        held = [copy.deepcopy(batch) for batch in batches]  # batches are views of one buffer
         found: list[tuple[float, float]] = []
 
         def closure() -> float:
@@ -319,7 +322,6 @@ class Trainer:
         if self.steps is not None:
             self.epochs = -(-self.steps // self.steps_per_epoch)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.reach_is_known = self.step > 0
         self.flat_gradients = [buffer.grad for buffer in self.model.flatten().values()]
         self.step_hooks = [
             callback.on_step_end

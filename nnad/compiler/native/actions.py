@@ -30,7 +30,7 @@ def optimizer_update(
     Returns:
         What Python does before the program runs: count the step, write down its scalars.
     """
-    optimizer = instruction.facts.get("optimizer")
+    optimizer: Any = instruction.facts.get("optimizer")
     require(optimizer is not None and not optimizer.per_parameter, "an update of single matrices")
     parts = []
     for group, segments in zip(optimizer.param_groups, optimizer._segments, strict=True):

@@ -1,4 +1,4 @@
-"""The native back end: as much of a program as possible as machine code, the rest as NumPy calls."""
+"""The native back end: machine code for all of a program that it can be, NumPy for the rest."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from nnad.compiler.buffers import Plan, plan_buffers
 from nnad.compiler.cache import write_source
-from nnad.compiler.native import jit
+from nnad.compiler.native import blocks, jit, losses, windows  # noqa: F401  (they register their forms)
 from nnad.compiler.native.actions import native_action, optimizer_update
 from nnad.compiler.native.blas import Blas
 from nnad.compiler.native.fusion import decompose, fuse
 from nnad.compiler.native.ir import Unsupported
 from nnad.compiler.native.kernels import NATIVE
-from nnad.compiler.native import blocks, losses, windows  # noqa: F401  (they register their forms)
 from nnad.compiler.native.module import Module
 from nnad.compiler.native.pool import pool
 from nnad.compiler.program import Instruction, Program
@@ -121,7 +120,7 @@ class _Builder:
             native_action(module, instruction)
             return
         form = NATIVE.get(instruction.name)
-        if form is None or instruction.has_effect and instruction.primitive is not None:
+        if form is None or (instruction.has_effect and instruction.primitive is not None):
             raise Unsupported(f"{instruction.name} has no native form")
         form(module, instruction)
         if instruction.name in ("assign", "accumulate"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnad.compiler.native.ir import Kernel, Place
-from nnad.compiler.native.kernels import fail_if, native, require
+from nnad.compiler.native.kernels import contiguous_strides, fail_if, native, require
 from nnad.compiler.native.module import Module
 from nnad.compiler.native.scalar import FLOAT
 from nnad.compiler.program import Instruction, Value
@@ -67,13 +67,11 @@ def cross_entropy(module: Module, instruction: Instruction) -> None:
 
 def _rows(place: Place, *shape: int) -> Place:
     """A contiguous array seen with fewer axes."""
-    strides, step = [], 1
+    step = 1
     for n, s in zip(reversed(place.shape), reversed(place.strides), strict=True):
         require(s == step or n == 1, "rows that are not contiguous")
         step *= n
-    for n in reversed(shape):
-        strides.append(int(np.prod(shape[len(shape) - len(strides) :], dtype=int)))
-    return place.viewed(shape, list(reversed(strides)))
+    return place.viewed(shape, contiguous_strides(shape))
 
 
 def _sum_up(module: Module, losses: Place, out: Place, scale: float) -> None:

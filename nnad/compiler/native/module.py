@@ -125,7 +125,7 @@ class Module:
         """
         if self.threads == 1:
             return "0", str(n)
-        if work < SPLIT_FROM or n < 2 * grain and grain > 1:
+        if work < SPLIT_FROM or (n < 2 * grain and grain > 1):
             first = kernel.emit("icmp eq i64 %thread, 0")
             return "0", kernel.emit(f"select i1 {first}, i64 {n}, i64 0")
         return kernel.share(n, self.threads, grain)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from nnad.compiler.native.ir import Kernel, Unsupported
-from nnad.compiler.native.scalar import FLOAT, COMPARISONS
+from nnad.compiler.native.scalar import COMPARISONS, FLOAT
 
 Guard = Callable[[Sequence[float]], bool]
 

@@ -44,11 +44,13 @@ class Geometry:
         """From the shapes of input and output and the operation's own arguments."""
         axes = len(x_shape) - 2
         require(axes in (1, 2), "windows over more than two axes")
-        lead = (1,) * (2 - axes)
-        pairs = tuple(p if isinstance(p, (tuple, list)) else (p, p) for p in padding)
+        lead: Any = (1,) * (2 - axes)
+        pairs: Any = tuple(p if isinstance(p, (tuple, list)) else (p, p) for p in padding)
+        height, width, channels = (1,) * (2 - axes) + tuple(x_shape[1:])
         return cls(
-            *lead,
-            *x_shape[1:],
+            height,
+            width,
+            channels,
             kernel=(*lead, *kernel),
             stride=(*lead, *stride),
             padding=(*(((0, 0),) * (2 - axes)), *pairs),
