@@ -9,7 +9,8 @@ The prediction comes first, as in the losses, and is what a network puts out:
 
 Metrics that need probabilities take scores as logits; pass ``from_logits=False`` for probabilities.
 Class numbers may be given as any integers from 0. Further axes, such as the time steps of a
-sequence, count as rows. What scikit-learn has is computed by scikit-learn, loaded on first use.
+sequence, count as rows. What scikit-learn has is computed by scikit-learn, loaded on first use;
+only accuracy and the mean errors are not, since that import takes longer than a small job.
 
 Adding a metric: a function here with the decorator :func:`metric`, and its name in ``__all__``.
 """
@@ -181,10 +182,9 @@ def accuracy(prediction: Any, target: Any, sample_weight: Any = None) -> float:
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     0.5
     """
-    from sklearn.metrics import accuracy_score
-
     rows = _class_rows(prediction, target, sample_weight)
-    return accuracy_score(rows.target, _labels(rows), sample_weight=rows.weight)
+    right = _labels(rows) == rows.target
+    return _mean(right if right.ndim == 1 else right.all(axis=1), rows.weight)
 
 
 @metric(higher_is_better=True)
@@ -480,9 +480,8 @@ def _of_numbers(
 @metric(higher_is_better=False)
 def mse(prediction: Any, target: Any, sample_weight: Any = None) -> float:
     """Mean squared error."""
-    from sklearn.metrics import mean_squared_error
-
-    return _of_numbers(mean_squared_error, prediction, target, sample_weight)
+    rows = _number_rows(prediction, target, sample_weight)
+    return _mean(((rows.prediction - rows.target) ** 2).mean(axis=1), rows.weight)
 
 
 @metric(higher_is_better=False)
@@ -494,9 +493,8 @@ def rmse(prediction: Any, target: Any, sample_weight: Any = None) -> float:
 @metric(higher_is_better=False)
 def mae(prediction: Any, target: Any, sample_weight: Any = None) -> float:
     """Mean absolute error."""
-    from sklearn.metrics import mean_absolute_error
-
-    return _of_numbers(mean_absolute_error, prediction, target, sample_weight)
+    rows = _number_rows(prediction, target, sample_weight)
+    return _mean(np.abs(rows.prediction - rows.target).mean(axis=1), rows.weight)
 
 
 @metric(higher_is_better=True)

@@ -85,6 +85,12 @@ def test_the_saved_configuration_trains_again(finished, workplace, nnad_main):
     assert workplace.results() == finished.results()
 
 
+def test_a_small_job_does_not_wait_for_scikit_learn(workplace):
+    code = "import atexit\natexit.register(lambda: print('sklearn' in sys.modules))"
+    done = workplace.process("train", "--config", "job.yaml", code=code)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "False")
+
+
 def test_an_existing_run_is_refused_without_overwrite(copied, finished, nnad_main):
     status, out, err = nnad_main("train", "--config", "job.yaml", "seed=4")
     assert (status, out, len(err)) == (2, [], 1)
