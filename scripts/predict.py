@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from nnad.cli import predict, run
+from nnad.cli import command, run
 
 if __name__ == "__main__":
-    sys.exit(run(predict, sys.argv[1:], prog="predict.py"))
+    sys.exit(run(command("predict"), sys.argv[1:], prog="predict.py"))

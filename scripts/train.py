@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from nnad.cli import run, train
+from nnad.cli import command, run
 
 if __name__ == "__main__":
-    sys.exit(run(train, sys.argv[1:], prog="train.py"))
+    sys.exit(run(command("train"), sys.argv[1:], prog="train.py"))

@@ -120,3 +120,8 @@ def test_check_prints_shapes_and_counts(capsys):
     assert err == ""
     assert "4,810" in out
     assert "(64, 64)" in out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_explains_itself_as_the_overview_does(name):
+    assert (cli.command(name).__doc__ or "").splitlines()[0] == cli.COMMANDS[name]

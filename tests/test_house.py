@@ -52,7 +52,6 @@ DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow"}
 COMES_WITH = {
     "scipy": "scikit-learn",
     "threadpoolctl": "scikit-learn",
-    "llvmlite": "numba",
     "pydantic_core": "pydantic",
 }
 
