@@ -39,6 +39,7 @@ _LAZY_MODULES = (
 _LAZY_NAMES = {
     "check_grads": "nnad.autodiff.checking",
     "compile": "nnad.compiler",
+    "explain": "nnad.autodiff.explain",
     "load": "nnad.serialization",
     "save": "nnad.serialization",
     "seed": "nnad.random",
@@ -56,6 +57,7 @@ __all__ = [
     "defjvp",
     "defvjp",
     "errors",
+    "explain",
     "grad",
     "hessian",
     "hvp",

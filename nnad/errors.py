@@ -19,6 +19,7 @@ __all__ = [
     "CotangentError",
     "DataError",
     "DivergedError",
+    "ExplainError",
     "LeafMutationError",
     "LostGradientError",
     "MissingRuleError",
@@ -108,3 +109,7 @@ class LeafMutationError(NnadError, TypeError):
 
 class CotangentError(NnadError, ValueError):
     """A cotangent or tangent does not have the shape, dtype or structure of what it belongs to."""
+
+
+class ExplainError(NnadError, ValueError):
+    """A call that cannot be shown: nothing to differentiate, or too much to draw."""

@@ -1,4 +1,4 @@
-"""The ``nnad`` command: ``nnad train | evaluate | predict | ...``.
+"""The ``nnad`` command: ``nnad train | evaluate | predict | explain | ...``.
 
 Exit status: 0 done; 2 bad config, data or usage, a line for every problem; 3 training diverged;
 130 and 143 interrupted by SIGINT and SIGTERM.
@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "train": "Train a network as a YAML file describes it.",
     "evaluate": "Print the metrics of a run's best checkpoint on the test part.",
     "predict": "Write the predictions of a run's best checkpoint for the rows of a CSV file.",
+    "explain": "Show how the derivative of a formula is computed, one row an operation.",
 }
 
 

@@ -1,0 +1,183 @@
+"""A page that stands alone: the picture and the tables, stepped through forwards, then backwards.
+
+The page holds everything it needs.  Without scripts it shows the whole computation at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+
+from nnad.autodiff.explain.assets import asset
+from nnad.autodiff.explain.numbers import value
+from nnad.autodiff.explain.svg import picture
+from nnad.autodiff.explain.tables import (
+    FORWARD,
+    REVERSE,
+    TANGENT,
+    describe,
+    forward_rows,
+    result,
+    reverse_rows,
+    tangent_rows,
+    tangent_terms,
+)
+from nnad.autodiff.explain.trace import DRAWN, Step, Trace
+
+NOTHING_LOADED = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def page(trace: Trace) -> str:
+    """The whole document."""
+    title = escape(trace.title)
+    events = list(_events(trace))
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{NOTHING_LOADED}">
+<title>{title}, step by step</title>
+<style>{asset("page.css")}</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+<p class="result">{_result(trace)}</p>
+</header>
+<div class="stepper" hidden>
+<div class="controls">
+<button type="button" data-move="first" aria-label="First step">|◀</button>
+<button type="button" data-move="back" aria-label="Step back">◀</button>
+<button type="button" data-move="on" class="main">Next step ▶</button>
+<button type="button" data-move="last" aria-label="Last step">▶|</button>
+<input type="range" min="0" max="{len(events) - 1}" value="0" aria-label="Step">
+<output></output>
+</div>
+</div>
+<ol class="events" aria-live="polite">
+{"".join(events)}</ol>
+<main>
+<figure tabindex="0" role="group" aria-label="Graph">
+{picture(trace)}</figure>
+<div class="tables">
+{_tables(trace)}</div>
+</main>
+<script>{asset("page.js")}</script>
+</body>
+</html>
+"""
+
+
+def fragment(trace: Trace) -> str:
+    """What a notebook shows: the picture (of a trace that is not too long) and the tables."""
+    drawing = picture(trace) if len(trace.steps) <= DRAWN else ""
+    opened = "" if drawing else " open"
+    return (
+        f'<div class="nnad-trace"><style>{asset("tables.css")}</style>{drawing}'
+        f"<details{opened}><summary>{escape(trace.title)}: {len(trace.operations)} operations, "
+        f"row by row</summary>{_tables(trace)}</details></div>"
+    )
+
+
+def _result(trace: Trace) -> str:
+    """The value and the derivatives, a line each."""
+    return "<br>".join(escape(line.strip()) for line in result(trace).splitlines()[1:])
+
+
+# Tables ---------------------------------------------------------------------------------------
+
+
+def _tables(trace: Trace) -> str:
+    back = list(trace.backward())
+    parts: list[tuple[str, str, Sequence[str], Iterable[list[str]]]] = [
+        ("Forward: values", "forward", FORWARD, forward_rows(trace.steps))
+    ]
+    if trace.has_tangents:
+        rows = tangent_rows(trace.steps)
+        parts.append(("Forward mode: tangents", "tangent", TANGENT, rows))
+    parts.append(("Backward: adjoints", "reverse", REVERSE, reverse_rows(back)))
+    return "".join(_table(caption, css, head, rows) for caption, css, head, rows in parts)
+
+
+def _table(caption: str, css: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """One table; further lines of a row are lines of its cells."""
+    cells: list[list[str]] = []
+    for row in rows:
+        if row[0]:
+            cells.append([escape(cell.strip()) for cell in [*row, *[""] * (len(head) - len(row))]])
+        else:
+            for j, cell in enumerate(row):
+                cells[-1][j] += f"<br>{escape(cell.strip())}" if cell else ""
+    heads = "".join(f'<th scope="col">{escape(x)}</th>' for x in head)
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{x}</td>" for x in row[1:]) + "</tr>\n"
+        for row in cells
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
+        f'<table class="{css}"><caption>{caption}</caption><thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>\n"
+    )
+
+
+# Events ---------------------------------------------------------------------------------------
+
+
+def _events(trace: Trace) -> Iterator[str]:
+    """A list item per event: each value from the inputs on, then each adjoint from the result."""
+    numbers = {step: i for i, step in enumerate(trace.steps)}
+    for row, step in enumerate(trace.steps):
+        yield _event("forward", numbers[step], row, _forward_lines(step))
+    for row, step in enumerate(trace.backward()):
+        yield _event("reverse", numbers[step], row, _reverse_lines(step))
+
+
+def _event(phase: str, number: int, row: int, lines: Iterable[str]) -> str:
+    first, *others = lines
+    body = "".join(f"<p>{escape(line)}</p>" for line in others)
+    return (
+        f'<li data-phase="{phase}" data-step="{number}" data-row="{row}">'
+        f"<p><strong>{escape(first)}</strong></p>{body}</li>\n"
+    )
+
+
+def _forward_lines(step: Step) -> Iterator[str]:
+    if step.kind != "operation":
+        what = "An input" if step.kind == "input" else "A constant"
+        yield f"{step.name} = {value(step.value)}"
+        yield f"{what} of the function." + (
+            f" Its tangent, in forward mode, is given: {step.dot} = {value(step.tangent)}."
+            if step.tangent is not None
+            else ""
+        )
+        return
+    between = [step.in_numbers] if step.in_numbers not in ("", step.formula) else []
+    yield " = ".join([step.name, step.formula, *between, value(step.value)])
+    if step.note:
+        yield f"⚠ {step.note}"
+    yield from (f"Local derivative: {describe(partial)}" for partial in step.partials)
+    if step.tangent is not None:
+        sums = " + ".join(rule for rule, _, _ in tangent_terms(step))
+        yield f"Tangent, in forward mode: {step.dot} = {sums} = {value(step.tangent)}"
+
+
+def _reverse_lines(step: Step) -> Iterator[str]:
+    terms = step.terms()
+    if step.seed is not None and len(terms) == 1:
+        yield f"{step.bar} = {value(step.adjoint)}"
+        yield "The result itself: here the backward pass starts."
+        return
+    if len(terms) == 1:
+        rule, in_numbers, _ = terms[0]
+        between = [in_numbers] if in_numbers else []
+        yield " = ".join([step.bar, rule, *between, value(step.adjoint)])
+        yield f"{step.name} is used once: in {step.uses[0].operation.name}."
+        return
+    yield f"{step.bar} = {' + '.join(rule for rule, _, _ in terms) or '0'} = {value(step.adjoint)}"
+    if not terms:
+        yield "The result does not depend on it."
+        return
+    yield f"{step.name} is used {len(step.uses)} times; what comes back along each use adds up:"
+    for rule, in_numbers, part in terms:
+        yield " = ".join(filter(None, [rule, in_numbers, value(part)]))
