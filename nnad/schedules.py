@@ -22,6 +22,7 @@ from typing import Any, Literal
 __all__ = [
     "Constant",
     "Cosine",
+    "CosineCycles",
     "CosineRestarts",
     "Exponential",
     "InverseSqrt",
@@ -272,6 +273,35 @@ class CosineRestarts(Schedule):
             step -= period
             period *= self.period_factor
         return _between(1.0, self.min_factor, _cosine(step / period))
+
+
+@dataclass(frozen=True)
+class CosineCycles(Schedule):
+    """Waves from 0 to 1 and back, each twice as long as the last.
+
+    ``(1 - cos(2π log2(1 + (2^cycles - 1) t))) / 2`` at the share t of the steps: the coslog
+    schedule of RealMLP (Holzmüller et al. 2024), which ends every wave near a good model.
+
+    >>> schedule = CosineCycles(total_steps=15)
+    >>> [round(schedule(step), 3) for step in (0, 1, 3, 7, 15)]
+    [0.0, 0.0, 0.0, 0.0, 0.0]
+    >>> round(schedule(0.4142), 3), round(schedule(10.3137), 3)
+    (1.0, 1.0)
+    """
+
+    total_steps: int
+    cycles: int = 4
+
+    def __post_init__(self) -> None:
+        _require(
+            self, self.total_steps >= 1 and self.cycles >= 1, "total_steps, cycles of 1 or more"
+        )
+
+    def __call__(self, step: float) -> float:
+        """The wave at ``step``; 0 from ``total_steps`` on."""
+        done = min(step, self.total_steps) / self.total_steps
+        phase = math.log2(1.0 + (2.0**self.cycles - 1.0) * done)
+        return (1.0 - math.cos(2.0 * math.pi * phase)) / 2.0
 
 
 _ANNEALING: dict[str, Callable[[float], float]] = {"cos": _cosine, "linear": _line}

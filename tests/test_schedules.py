@@ -78,6 +78,9 @@ CASES: dict[str, list[tuple[Schedule, Any]]] = {
         (schedules.Cosine(25, 0.2), lambda o: lr_scheduler.CosineAnnealingLR(o, 25, 0.2)),
         (schedules.Cosine(20, min_factor=0.1, warmup_steps=5), warmed_cosine),
     ],
+    "CosineCycles": [
+        (schedules.CosineCycles(15), lambda s: math.sin(math.pi * math.log2(min(s, 15) + 1)) ** 2)
+    ],
     "CosineRestarts": [
         (
             schedules.CosineRestarts(4, 2, 0.1),

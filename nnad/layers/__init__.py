@@ -60,7 +60,7 @@ from nnad.layers.conv import (
 )
 from nnad.layers.dropout import Dropout, GaussianNoise, SpatialDropout
 from nnad.layers.embedding import ColumnEmbedding, Embedding, EmbeddingBag, PeriodicEmbedding
-from nnad.layers.linear import Bilinear, Linear
+from nnad.layers.linear import Bilinear, Linear, NTKLinear, Scale
 from nnad.layers.module import Module, ModuleList
 from nnad.layers.normalization import (
     BatchNorm1d,
@@ -155,6 +155,7 @@ __all__ = [
     "Mish",
     "Module",
     "ModuleList",
+    "NTKLinear",
     "PReLU",
     "Parallel",
     "Parameter",
@@ -166,6 +167,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Sequential",
+    "Scale",
     "SiLU",
     "Sigmoid",
     "Softmax",

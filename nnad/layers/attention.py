@@ -40,6 +40,7 @@ class MultiHeadAttention(Module):
         num_kv_heads: heads of keys and values, each shared by num_heads / num_kv_heads queries
             (grouped queries, Ainslie et al. 2023); None: num_heads.
         rotary: turn queries and keys by rotary positions (`RotaryPositions`).
+        causal: what a call that does not say takes for its `causal`.
         rng: generator or seed of initial values and dropout.
         dtype: of the parameters.
 
@@ -59,6 +60,7 @@ class MultiHeadAttention(Module):
         bias: bool = True,
         num_kv_heads: int | None = None,
         rotary: bool = False,
+        causal: bool = False,
         *,
         rng: Rng = None,
         dtype: Any = "float32",
@@ -69,6 +71,7 @@ class MultiHeadAttention(Module):
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.num_kv_heads = kv_heads
+        self.causal = causal
         self.dropout = check_probability(dropout, "MultiHeadAttention")
         self.rng = None if rng is None else as_generator(rng)
         draws = as_generator(self.rng)
@@ -84,12 +87,17 @@ class MultiHeadAttention(Module):
         self.rotary = RotaryPositions(size) if rotary else None
 
     def forward(
-        self, query: Any, key: Any = None, value: Any = None, causal: bool = False, mask: Any = None
+        self,
+        query: Any,
+        key: Any = None,
+        value: Any = None,
+        causal: bool | None = None,
+        mask: Any = None,
     ) -> Any:
         """(batch, queries, embed_dim) and (batch, keys, embed_dim) -> (batch, queries, embed_dim).
 
         Args:
-            causal: position t attends to positions up to t only.
+            causal: position t attends to positions up to t only; None: as constructed.
             mask: (queries, keys), (batch, queries, keys) or (batch, heads, queries, keys); a
                 boolean one is True where attention is allowed, another is added to the scores.
         """
@@ -100,7 +108,7 @@ class MultiHeadAttention(Module):
         counts: dict[str, Any] = {
             "heads": self.num_heads,
             "kv_heads": self.num_kv_heads,
-            "causal": causal,
+            "causal": self.causal if causal is None else causal,
         }
         if query is key is value:
             qkv = linear(query, self.in_proj_weight, self.in_proj_bias)

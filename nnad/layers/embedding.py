@@ -239,10 +239,12 @@ class PeriodicEmbedding(Module):
     2022), "pbld" gives [x_i, Linear_i(cos(c + phases[i]))], its densely connected form with learned
     phases (Holzmüller et al. 2024).
 
-    (..., in_features) -> (..., in_features * embedding_dim).
+    (..., in_features) -> (..., numeric_features * embedding_dim + the other columns).
 
     Args:
-        in_features: numbers per row.
+        in_features: columns of a row.
+        numeric_features: how many of them, the first, are embedded; the others are kept as they
+            are (0/1 columns of categories). None: all.
         embedding_dim: length of the vector of each number.
         n_frequencies: frequencies per number.
         sigma: standard deviation of the initial frequencies.
@@ -259,6 +261,7 @@ class PeriodicEmbedding(Module):
         n_frequencies: int = 16,
         sigma: float = 0.1,
         kind: str = "pbld",
+        numeric_features: int | None = None,
         *,
         rng: Rng = None,
         dtype: Any = "float32",
@@ -268,25 +271,41 @@ class PeriodicEmbedding(Module):
             raise ValueError(f'PeriodicEmbedding: kind is "pbld" or "plr", got {kind!r}')
         rng = as_generator(rng)
         self.in_features = in_features
+        self.numeric_features = in_features if numeric_features is None else numeric_features
+        if not 1 <= self.numeric_features <= in_features:
+            raise ValueError(
+                f"PeriodicEmbedding: numeric_features is 1 to in_features={in_features}, got "
+                f"{numeric_features}"
+            )
         self.embedding_dim = embedding_dim
         self.kind = kind
         waves = n_frequencies if kind == "pbld" else 2 * n_frequencies
         width = embedding_dim - 1 if kind == "pbld" else embedding_dim
         limit = 1 / math.sqrt(waves)
-        shape = (in_features, n_frequencies)
+        shape = (self.numeric_features, n_frequencies)
         self.frequencies = Parameter((sigma * rng.standard_normal(shape)).astype(dtype))
         if kind == "pbld":
             self.phases = Parameter(rng.uniform(-math.pi, math.pi, shape).astype(dtype))
         self.weight = Parameter(
-            rng.uniform(-limit, limit, (in_features, waves, width)).astype(dtype)
+            rng.uniform(-limit, limit, (self.numeric_features, waves, width)).astype(dtype)
         )
-        self.bias = Parameter(rng.uniform(-limit, limit, (in_features, width)).astype(dtype))
+        self.bias = Parameter(
+            rng.uniform(-limit, limit, (self.numeric_features, width)).astype(dtype)
+        )
 
     def forward(self, x: Any) -> Any:
-        """(..., in_features) -> (..., in_features * embedding_dim)."""
+        """(..., in_features) -> (..., numeric_features * embedding_dim + others)."""
         shape = value_of(x).shape
         if shape[-1] != self.in_features:
             raise ValueError(f"got an input of shape {shape}, expected (..., {self.in_features})")
+        count = self.numeric_features
+        if count == self.in_features:
+            return self._embed(x)
+        return concatenate([self._embed(x[..., :count]), x[..., count:]], axis=-1)
+
+    def _embed(self, x: Any) -> Any:
+        """(..., numeric_features) -> (..., numeric_features * embedding_dim)."""
+        shape = value_of(x).shape
         numbers = reshape(x, (*shape, 1))
         angles = numbers * multiply(self.frequencies, 2 * math.pi)
         if self.kind == "pbld":
@@ -298,7 +317,7 @@ class PeriodicEmbedding(Module):
             vectors = concatenate([numbers, mapped], axis=-1)
         else:
             vectors = relu(mapped)
-        return reshape(vectors, (*shape[:-1], self.in_features * self.embedding_dim))
+        return reshape(vectors, (*shape[:-1], self.numeric_features * self.embedding_dim))
 
     def multiply_adds(self, inputs: Any, output: Any) -> int:
         """One per weight and row."""

@@ -1,18 +1,20 @@
-"""Affine maps: Linear, Bilinear."""
+"""Affine maps: Linear, NTKLinear, Bilinear, Scale."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, ClassVar
 
+import numpy as np
+
 from nnad.autodiff.tensor import value_of
 from nnad.initializers import initializer
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
-from nnad.ops import linear, reshape
+from nnad.ops import linear, multiply, reshape
 from nnad.random import Rng, as_generator
 
-__all__ = ["Bilinear", "Linear"]
+__all__ = ["Bilinear", "Linear", "NTKLinear", "Scale"]
 
 
 class Linear(Module):
@@ -75,6 +77,74 @@ def initial_bias(init: Any, size: int, fan_in: int, rng: Any, dtype: Any) -> Any
         limit = 1 / math.sqrt(fan_in) if fan_in else 0.0
         init = {"name": "uniform", "low": -limit, "high": limit}
     return initializer(init)((size,), rng=rng, dtype=dtype)
+
+
+class NTKLinear(Linear):
+    """y = x @ weight / sqrt(in_features) + bias: the neural tangent parametrisation.
+
+    Weights begin with variance 1 and the factor stands outside, so one learning rate suits layers
+    of every width under Adam (Jacot et al. 2018; in RealMLP, Holzmüller et al. 2024).
+
+    Args:
+        in_features, out_features, bias, rng, dtype: see `Linear`.
+        weight_init, bias_init: see `nnad.initializers`; standard normal by default.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        weight_init: Any = "normal",
+        bias_init: Any = "normal",
+        rng: Rng = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(
+            in_features,
+            out_features,
+            bias,
+            weight_init=weight_init,
+            bias_init=bias_init,
+            rng=rng,
+            dtype=dtype,
+        )
+        self.factor = 1 / math.sqrt(in_features)
+
+    def forward(self, x: Any) -> Any:
+        """(..., in_features) -> (..., out_features)."""
+        return linear(multiply(x, self.factor), self.weight, self.bias)
+
+
+class Scale(Module):
+    """y = scale * x, one learned factor for each feature of the last axis.
+
+    In front of a network for tables it learns which columns matter (RealMLP, Holzmüller et al.
+    2024).
+
+    Args:
+        num_features: size of the last axis.
+        dtype: of the factors, which begin at 1.
+    """
+
+    input_sizes: ClassVar[dict[str, int]] = {"num_features": -1}
+
+    def __init__(self, num_features: int, *, dtype: Any = "float32") -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.scale = Parameter(np.ones(num_features, dtype))
+
+    def forward(self, x: Any) -> Any:
+        """(..., num_features) to the same shape."""
+        shape = value_of(x).shape
+        if shape[-1] != self.num_features:
+            raise ValueError(f"got an input of shape {shape}, expected (..., {self.num_features})")
+        return multiply(x, self.scale)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return str(self.num_features)
 
 
 class Bilinear(Module):

@@ -39,7 +39,7 @@ class _TransformerLayer(Module):
 class TransformerEncoderLayer(_TransformerLayer):
     """Self-attention, then two linear maps, each with a residual and a layer norm.
 
-    Call `layer(x, causal=False, mask=None)` with (batch, time, d_model).
+    Call `layer(x, causal=None, mask=None)` with (batch, time, d_model).
 
     Args:
         d_model: features per step.
@@ -51,6 +51,7 @@ class TransformerEncoderLayer(_TransformerLayer):
         bias: whether linear maps and norms have biases.
         num_kv_heads, rotary: see `MultiHeadAttention`.
         layer_norm_eps: see `LayerNorm`.
+        causal: what a call that does not say takes for its `causal`: a decoder alone, as in GPT.
         rng: generator or seed of initial values and dropout.
         dtype: of the parameters.
     """
@@ -67,6 +68,7 @@ class TransformerEncoderLayer(_TransformerLayer):
         num_kv_heads: int | None = None,
         rotary: bool = False,
         layer_norm_eps: float = 1e-5,
+        causal: bool = False,
         *,
         rng: Rng = None,
         dtype: Any = "float32",
@@ -77,7 +79,7 @@ class TransformerEncoderLayer(_TransformerLayer):
         self.d_model = d_model
         self.norm_first = norm_first
         self.self_attn = MultiHeadAttention(
-            d_model, num_heads, dropout, bias, num_kv_heads, rotary, rng=rng, dtype=dtype
+            d_model, num_heads, dropout, bias, num_kv_heads, rotary, causal, rng=rng, dtype=dtype
         )
         self.linear1 = Linear(d_model, hidden, bias, rng=rng, dtype=dtype)
         self.activation = activation_layer(activation)
@@ -88,7 +90,7 @@ class TransformerEncoderLayer(_TransformerLayer):
         self.dropout1 = Dropout(dropout, rng=rng)
         self.dropout2 = Dropout(dropout, rng=rng)
 
-    def forward(self, x: Any, causal: bool = False, mask: Any = None) -> Any:
+    def forward(self, x: Any, causal: bool | None = None, mask: Any = None) -> Any:
         """(batch, time, d_model) to the same shape; causal and mask as in `MultiHeadAttention`."""
 
         def attend(y: Any) -> Any:

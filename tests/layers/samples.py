@@ -210,7 +210,18 @@ MAPS = {
     L.PeriodicEmbedding: [
         Row(lambda kind=kind: L.PeriodicEmbedding(3, kind=kind), (real(5, 3),), periodic(kind))
         for kind in ("pbld", "plr")
+    ]
+    + [
+        Row(
+            lambda: L.PeriodicEmbedding(5, numeric_features=3),
+            (real(5, 5),),
+            lambda x, p: torch().cat([periodic("pbld")(x[:, :3], p), x[:, 3:]], dim=-1),
+        )
     ],
+    L.NTKLinear: [
+        Row(lambda: L.NTKLinear(4, 3), (real(2, 5, 4),), lambda x, p: affine(x / 2, p)),
+    ],
+    L.Scale: [Row(lambda: L.Scale(4), (real(2, 5, 4),), lambda x, p: x * p["scale"])],
     L.Sequential: [
         Row(
             lambda: L.Sequential(L.Linear(4, 3), L.Tanh()),
