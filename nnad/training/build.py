@@ -17,7 +17,7 @@ import numpy as np
 from nnad.errors import ConfigError, ShapeError
 from nnad.training.config.locations import Locations, dotted
 from nnad.training.layer_entries import DATA_ARGUMENTS, LayerEntry, parse_layers
-from nnad.training.outputs import output_problem
+from nnad.training.outputs import output_problem, outputs_wanted
 from nnad.training.registry import entries, make
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ def build(config: Config, data: DataSplits) -> Job:
     from nnad.data.targets import class_weights
 
     model = build_model(config, data.meta)
+    try:
+        if config.trainer.freeze:
+            model.freeze(*config.trainer.freeze)
+    except ValueError as error:
+        raise ConfigError(f"{config.where('trainer', 'freeze')}: {error}") from None
     loss = build_loss(config)
     _try_loss(config, model, loss, data)
     weights = class_weights(
@@ -114,9 +119,10 @@ def total_steps(config: Config, rows: int) -> int:
     """Return how many optimizer steps a run over `rows` training rows makes."""
     if config.trainer.steps is not None:
         return config.trainer.steps
-    batch_size = config.data.batch_size
+    batch_size, settings = config.data.batch_size, config.trainer
     batches = rows // batch_size if config.data.drop_last else -(-rows // batch_size)
-    return int(config.trainer.epochs or 1) * -(-batches // config.trainer.accumulate)
+    steps = -(-batches // settings.accumulate)
+    return int(settings.epochs or 1) * min(steps, settings.steps_per_epoch or steps)
 
 
 # The model ----------------------------------------------------------------------------------------
@@ -133,6 +139,8 @@ def build_model(config: Config, meta: Meta) -> Module:
         ConfigError: with every problem found, each with file, line and path of the layer.
     """
     builder = _Builder(config.seed, "the data", data_arguments(meta), config._locations)
+    builder.out_features = outputs_wanted(config.loss.name, meta)
+    builder.tokens = meta.task == "language_model"
     model, output = builder.assemble(config.model, meta.input_shape, config.trainer.dtype)
     problem = output_problem(config.loss.name, meta, output.shape)
     if problem:
@@ -172,10 +180,12 @@ def build_sequential(
 def data_arguments(meta: Meta) -> dict[str, Any]:
     """Return the arguments of layers that only the data knows, by name."""
     arguments: dict[str, Any] = {}
+    if meta.preprocessor.categorical_names and meta.preprocessor.row_shape is None:
+        arguments["numeric_features"] = len(meta.preprocessor.numeric_names)
     if meta.categorical:
         arguments["cardinalities"] = [column["cardinality"] for column in meta.categorical]
-    if "vocabulary" in meta.extras:
-        arguments["num_embeddings"] = len(meta.extras["vocabulary"])
+    if meta.task == "language_model":
+        arguments["num_embeddings"] = meta.n_outputs
     return arguments
 
 
@@ -193,6 +203,8 @@ class _Builder:
         self.source = source  # where the sample is from: the data, or the layer before
         self.data_arguments = data_arguments
         self.locations = locations
+        self.out_features: int | None = None  # of the last layer, if what trains it tells
+        self.tokens = False  # whether the input is integers
         self.problems: list[str] = []
 
     def report(self, path: Path, message: str) -> None:
@@ -208,7 +220,8 @@ class _Builder:
         parsed = parse_layers(layers, ("model",), self.report)
         if self.problems:
             raise ConfigError(self.problems)
-        sample = np.zeros((SAMPLE_ROWS, *input_shape), np.float32)
+        kind = np.int64 if self.tokens else np.float32
+        sample = np.zeros((SAMPLE_ROWS, *input_shape), kind)
         modules, output = self.chain(parsed, sample)
         if self.problems or output is None:
             raise ConfigError(self.problems)
@@ -239,8 +252,10 @@ class _Builder:
         if sizes is None:
             return None
         supplied = {**sizes, **self.data_arguments}
+        if layer.is_last and self.out_features is not None:
+            supplied["out_features"] = self.out_features
         missing = layer.entry.required - layer.arguments.keys() - supplied.keys()
-        for name in sorted(missing & set(DATA_ARGUMENTS)):
+        for name in sorted(missing & {*DATA_ARGUMENTS, "out_features"}):
             self.report((*layer.path, name), "is missing, and does not follow from the data")
         if missing:
             return None
@@ -371,13 +386,20 @@ def _bound(kind: str, component: Component) -> Callable[..., Any]:
 
 
 def build_optimizer(config: Config, model: Module) -> Optimizer:
-    """Return the optimizer of the model's trainable parameters."""
+    """Return the optimizer of the model's trainable parameters, in groups where they are given."""
+    from nnad.optimizers import groups_by_pattern
+
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     arguments = config.optimizer.arguments
+    rules = arguments.pop("groups", None)
     if not trainable:
         raise ConfigError(f"{config.where('model')}: no layer has parameters; nothing to train")
+    make_optimizer = entries("optimizer")[config.optimizer.name].make
     try:
-        return entries("optimizer")[config.optimizer.name].make(trainable, **arguments)
+        if rules:
+            named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+            return make_optimizer(groups_by_pattern(named, rules), **arguments)
+        return make_optimizer(trainable, **arguments)
     except (ValueError, TypeError, ShapeError) as error:
         raise ConfigError(f"{config.where('optimizer')}: {error}") from None
 

@@ -17,6 +17,7 @@ from nnad import random
 from nnad.data.dataset import DataSplits, Meta
 from nnad.errors import CheckpointError, ConfigError, DivergedError, NnadError, UserError
 from nnad.metrics import is_score
+from nnad.optimizers import EMA
 from nnad.training import checkpoint
 from nnad.training.baseline import fit_baseline, make_estimator, outputs_of
 from nnad.training.build import Job, build
@@ -228,7 +229,9 @@ def make_trainer(
         epochs=settings.epochs or 0,
         steps=settings.steps,
         batch_size=batching.pop("batch_size"),
+        steps_per_epoch=settings.steps_per_epoch,
         accumulate=settings.accumulate,
+        ema=EMA(job.model.parameters(), settings.ema, warmup=True) if settings.ema else None,
         clip_norm=settings.clip_norm,
         clip_value=settings.clip_value,
         class_weight=job.class_weight,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from nnad.training.registry import Entry, entries, unknown_name
 __all__ = ["DATA_ARGUMENTS", "LayerEntry", "parse_layers"]
 
 # Arguments that follow from the data where they are left out, beside the sizes of the input.
-DATA_ARGUMENTS = ("cardinalities", "num_embeddings")
+DATA_ARGUMENTS = ("cardinalities", "num_embeddings", "numeric_features")
 
 # Names of arguments that count something there must be at least one of.
 SIZE = re.compile(
@@ -32,12 +32,14 @@ class LayerEntry:
         path: where it stands in the configuration: ``("model", 2, "Linear")``.
         arguments: what it was given; sizes of the input may be missing.
         children: the layers inside by argument, for Residual and its like.
+        is_last: whether its output is the model's: its out_features follow from the target.
     """
 
     entry: Entry
     path: Path
     arguments: dict[str, Any] = field(default_factory=dict)
     children: dict[str, tuple[LayerEntry, ...]] = field(default_factory=dict)
+    is_last: bool = False
 
     @property
     def input_sizes(self) -> dict[str, int]:
@@ -45,7 +47,7 @@ class LayerEntry:
         return dict(getattr(self.entry.make, "input_sizes", {}))
 
 
-def parse_layers(items: Iterable[Any], path: Path, report: Report) -> tuple[LayerEntry, ...]:
+def parse_layers(items: Sequence[Any], path: Path, report: Report) -> tuple[LayerEntry, ...]:
     """Read a list of layer entries, all the way down.
 
     Args:
@@ -53,11 +55,12 @@ def parse_layers(items: Iterable[Any], path: Path, report: Report) -> tuple[Laye
         path: where the list stands.
         report: called with the path and the description of each problem; what is wrong is left out.
     """
-    parsed = (_parse(item, (*path, index), report) for index, item in enumerate(items))
+    last = len(items) - 1 if len(path) == 1 else None  # in a model, not within one of its layers
+    parsed = (_parse(item, (*path, i), report, i == last) for i, item in enumerate(items))
     return tuple(layer for layer in parsed if layer is not None)
 
 
-def _parse(item: Any, path: Path, report: Report) -> LayerEntry | None:
+def _parse(item: Any, path: Path, report: Report, is_last: bool) -> LayerEntry | None:
     """Read one entry: a name, a mapping with one name, or a list of entries that form one."""
     if isinstance(item, list):
         item = {"Sequential": item}
@@ -73,10 +76,12 @@ def _parse(item: Any, path: Path, report: Report) -> LayerEntry | None:
     if entry is None:
         report((*path, name), unknown_name("layer", name))
         return None
-    return _layer(entry, value, (*path, name), report)
+    return _layer(entry, value, (*path, name), report, is_last)
 
 
-def _layer(entry: Entry, value: Any, path: Path, report: Report) -> LayerEntry | None:
+def _layer(
+    entry: Entry, value: Any, path: Path, report: Report, is_last: bool
+) -> LayerEntry | None:
     """Read what follows a layer's name: nothing, arguments, or the layers inside it."""
     whole = next(iter(entry.holders), entry.variadic)  # the argument that a list stands for
     inner = path
@@ -97,8 +102,8 @@ def _layer(entry: Entry, value: Any, path: Path, report: Report) -> LayerEntry |
             children[name] = _inside(arguments.pop(name), below, report)
     if entry.holders and not children.get(entry.holders[0]):
         report(path, f"expected layers, as in {entry.name}: [ReLU]")
-    _check_arguments(entry, arguments, path, report)
-    return LayerEntry(entry, path, arguments, children)
+    _check_arguments(entry, arguments, path, report, is_last)
+    return LayerEntry(entry, path, arguments, children, is_last)
 
 
 def _inside(value: Any, path: Path, report: Report) -> tuple[LayerEntry, ...]:
@@ -106,9 +111,13 @@ def _inside(value: Any, path: Path, report: Report) -> tuple[LayerEntry, ...]:
     return parse_layers(value if isinstance(value, list) else [value], path, report)
 
 
-def _check_arguments(entry: Entry, arguments: dict[str, Any], path: Path, report: Report) -> None:
-    """Report unknown, missing and mistyped arguments; sizes of the input may be missing."""
+def _check_arguments(
+    entry: Entry, arguments: dict[str, Any], path: Path, report: Report, is_last: bool
+) -> None:
+    """Report unknown, missing and mistyped arguments; sizes that follow may be missing."""
     optional = (*getattr(entry.make, "input_sizes", ()), *DATA_ARGUMENTS)
+    if is_last:
+        optional += ("out_features",)
     problems = entry.problems(arguments, optional)
     for name, problem in problems:
         report((*path, name), problem)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nnad.data.dataset import Meta
 
-__all__ = ["output_problem"]
+__all__ = ["output_problem", "outputs_wanted"]
 
 # One score a row for two classes; one score for each class; focal is either, by what it is given.
 ONE_SCORE_LOSSES = (
@@ -18,6 +18,13 @@ ONE_SCORE_LOSSES = (
     "squared_hinge",
 )
 CLASS_LOSSES = ("cross_entropy", "nll", "multiclass_hinge", "focal")
+
+
+def outputs_wanted(loss: str, meta: Meta) -> int | None:
+    """Return how many numbers a model must end with, None where loss and target do not tell."""
+    if meta.task == "classification" and loss in ONE_SCORE_LOSSES:
+        return 1
+    return None if loss == "quantile" else meta.n_outputs
 
 
 def output_problem(loss: str, meta: Meta, shape: tuple[int, ...]) -> str:
@@ -49,6 +56,9 @@ def _number_problem(loss: str, meta: Meta, outputs: int) -> str:
             f"the loss {loss} is for classes, but the target holds numbers; use mse or huber, or "
             "set data.task: classification"
         )
+    if meta.task == "language_model" and (loss != "cross_entropy" or outputs != meta.n_outputs):
+        why = "the loss of a text is cross_entropy over its tokens"
+        return _count_problem(outputs, meta.n_outputs, why)
     if loss == "quantile":  # an output for each quantile: the loss itself checks
         return ""
     if meta.task in ("regression", "multi_label") and outputs != meta.n_outputs:

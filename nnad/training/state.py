@@ -29,6 +29,7 @@ def capture(trainer: Trainer) -> dict[str, Any]:
         "history": {name: np.array(column) for name, column in trainer.history.items()},
         "best": trainer.best.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
+        "ema": None if trainer.ema is None else trainer.ema.state_dict(),
         "model": trainer.model.state_dict(),
     }
 
@@ -42,6 +43,8 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     trainer.model.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.schedule.load_state_dict(state["schedule"])
+    if trainer.ema is not None:
+        trainer.ema.load_state_dict(state["ema"])
     trainer.best.load_state_dict(state["best"])
     trainer.history = {name: column.tolist() for name, column in state["history"].items()}
     for generator, saved in zip(generators(trainer.model), state["generators"], strict=True):

@@ -13,7 +13,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -26,7 +26,7 @@ from nnad.autodiff.tensor import value_of
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import Split
 from nnad.errors import DivergedError
-from nnad.optimizers import LBFGS, clip_grad_norm, clip_grad_value
+from nnad.optimizers import EMA, LBFGS, clip_grad_norm, clip_grad_value
 from nnad.schedules import Constant, Schedule
 from nnad.training.callbacks import Callback
 from nnad.training.diagnosis import is_finite, why_gradient_not_finite, why_loss_not_finite
@@ -79,7 +79,9 @@ class Trainer:
         epochs: passes over the training part.
         steps: optimizer steps, in place of `epochs`.
         batch_size: rows of a batch.
+        steps_per_epoch: steps after which an epoch ends, if that is before all rows were seen.
         accumulate: batches whose gradients make up one step.
+        ema: a moving average of the parameters; it is what is validated and kept.
         clip_norm: largest norm of the gradient.
         clip_value: largest entry of the gradient.
         class_weight: weight of each class in the loss, by class index.
@@ -110,7 +112,9 @@ class Trainer:
         epochs: int = 30,
         steps: int | None = None,
         batch_size: int = 64,
+        steps_per_epoch: int | None = None,
         accumulate: int = 1,
+        ema: EMA | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         class_weight: np.ndarray | None = None,
@@ -127,7 +131,9 @@ class Trainer:
         self.epochs = epochs
         self.steps = steps
         self.batch_size = batch_size
+        self.epoch_limit = steps_per_epoch
         self.accumulate = accumulate
+        self.ema = ema
         self.clip_norm = clip_norm
         self.clip_value = clip_value
         self.class_weight = class_weight
@@ -201,17 +207,20 @@ class Trainer:
             self.step_loss = loss_sum / weight
             self.loss_sum += loss_sum
             self.weight_sum += weight
+        if self.ema is not None:
+            self.ema.update()
         self.step += 1
         self.steps_in_epoch += 1
 
     def end_epoch(self) -> None:
         """Validate, write the row of the history, and decide whether to go on."""
-        row = self.summarize_epoch()
+        with nullcontext() if self.ema is None else self.ema.applied():
+            row = self.summarize_epoch()
+            self.best.update(self.epoch + 1, row, self.model.state_dict)
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
         self.epoch += 1
         self.steps_in_epoch, self.loss_sum, self.weight_sum = 0, 0.0, 0.0
-        self.best.update(self.epoch, row, self.model.state_dict)
         self.stopped_early = self.best.exhausted(self.epoch)
         if hasattr(self.schedule, "update"):
             self.schedule.update(row[self.best.monitor or "train_loss"])
@@ -318,7 +327,8 @@ class Trainer:
         self.iterator = BatchIterator(
             self.with_class_weight(train), self.batch_size, seed=self.seed, **self.batching
         )
-        self.steps_per_epoch = -(-len(self.iterator) // self.accumulate)
+        steps = -(-len(self.iterator) // self.accumulate)
+        self.steps_per_epoch = min(steps, self.epoch_limit or steps)
         if self.steps is not None:
             self.epochs = -(-self.steps // self.steps_per_epoch)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]

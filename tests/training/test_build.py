@@ -9,7 +9,7 @@ from nnad.data.dataset import DataSplits, Meta, Split
 from nnad.data.preprocessing import Preprocessor
 from nnad.errors import ConfigError, UserError
 from nnad.training.build import build, build_model, build_schedule, build_sequential, total_steps
-from nnad.training.config import parse_config
+from nnad.training.config import parse_config, to_yaml
 
 
 def meta_of(shape=(4,), task="classification", classes=3, outputs=None, categorical=(), **extras):
@@ -112,6 +112,59 @@ def test_nested_layers():
     fourth = model[3][1](np.maximum(third, 0))
     expected = fourth.reshape(5, 2, 4).transpose(0, 2, 1).reshape(5, 8)
     np.testing.assert_allclose(model(x), expected, rtol=1e-6)
+
+
+def test_outputs_follow_from_the_target():
+    bare = "[{Linear: {out_features: 5}}, Linear]"
+    assert build_model(config_of(bare), meta_of())[1].out_features == 3
+    two = config_of(bare, "binary_cross_entropy_with_logits")
+    assert build_model(two, meta_of(classes=2))[1].out_features == 1
+    both = meta_of(task="regression", classes=0, outputs=2)
+    assert build_model(config_of(bare, "mse"), both)[1].out_features == 2
+    with pytest.raises(ConfigError, match=r"model.1.Linear.out_features: is missing"):
+        build_model(config_of(bare, "{name: quantile, q: [0.1, 0.9]}"), both)
+
+
+def test_a_text_tells_how_many_tokens_there_are():
+    meta = meta_of((6,), task="language_model", outputs=11)
+    model = build_model(config_of("[{Embedding: {embedding_dim: 2}}, Linear]"), meta)
+    assert model[0].num_embeddings == model[1].out_features == 11
+    with pytest.raises(ConfigError, match="ends with 5 outputs, expected 11"):
+        build_model(config_of("[{Embedding: {embedding_dim: 5}}]"), meta)
+
+
+def test_only_numbers_are_embedded_periodically():
+    data = load({"name": "iris"})
+    data.meta.preprocessor.numeric_names, kinds = ["a", "b"], ["c"]
+    data.meta.preprocessor.categorical_names = kinds
+    model = build_model(config_of("[{PeriodicEmbedding: {embedding_dim: 5}}, Linear]"), data.meta)
+    assert model[0].numeric_features == 2
+    assert model[1].in_features == 2 * 5 + 2
+
+
+def test_groups_of_parameters():
+    groups = """
+  name: AdamW
+  lr: 0.1
+  groups: {"*.bias": {weight_decay: 0.0}, "0.*": {lr: 0.01}}
+"""
+    text = f"data: iris\nmodel: {MLP}\nloss: cross_entropy\noptimizer:{groups}"
+    optimizer = build(parse_config(text), data_of(meta_of())).optimizer
+    found = [(len(g["params"]), g["lr"], g["weight_decay"]) for g in optimizer.param_groups]
+    assert found == [(2, 0.1, 0.0), (1, 0.01, 0.01), (1, 0.1, 0.01)]
+    again = parse_config(to_yaml(parse_config(text)))
+    assert again.optimizer == parse_config(text).optimizer
+    with pytest.raises(ConfigError, match=r"config:4: optimizer: no parameter is left for .*'1.x'"):
+        build(parse_config(text.replace('"0.*"', '"1.x"')), data_of(meta_of()))
+
+
+def test_frozen_parameters_are_not_trained():
+    job = build(config_of(MLP, trainer="{freeze: ['0.*']}"), data_of(meta_of()))
+    frozen = [name for name, p in job.model.named_parameters() if not p.requires_grad]
+    assert frozen == ["0.weight", "0.bias"]
+    assert len(job.optimizer.param_groups[0]["params"]) == 2
+    with pytest.raises(ConfigError, match=r"config:4: trainer.freeze: no parameter matches '9'"):
+        build(config_of(MLP, trainer="{freeze: ['9']}"), data_of(meta_of()))
 
 
 def test_cardinalities_follow_from_the_data():
@@ -255,6 +308,8 @@ def test_nothing_to_train_is_an_error():
         ("{epochs: 3}", 128, 3 * 2),
         ("{epochs: 3}", 129, 3 * 3),
         ("{epochs: 3, accumulate: 2}", 129, 3 * 2),
+        ("{epochs: 3, steps_per_epoch: 1}", 129, 3),
+        ("{epochs: 3, steps_per_epoch: 9}", 129, 3 * 3),
         ("{steps: 17}", 129, 17),
     ],
 )

@@ -203,6 +203,17 @@ BAD_SECTIONS = [
     ("optimizer", "optimizer: {name: Adam, lr: -1}", "job.yaml:8: optimizer.lr: "),
     ("optimizer", "optimizer: {name: Adam, learning_rate: 1}", "optimizer.learning_rate: unknown"),
     ("optimizer", "optimizer: {name: Adam, params: 1}", "optimizer.params: unknown argument"),
+    ("optimizer", "optimizer: {name: Adam, groups: 3}", "optimizer.groups: expected {pattern"),
+    (
+        "optimizer",
+        "optimizer: {name: Adam, groups: {'*.bias': {l: 1}}}",
+        "job.yaml:8: optimizer.groups.*.bias.l: unknown argument",
+    ),
+    (
+        "optimizer",
+        "optimizer: {name: Adam, groups: {'*.bias': 0}}",
+        "optimizer.groups.*.bias: expected hyper-parameters, as {lr: 1e-3}, got 0",
+    ),
     ("schedule", "schedule: cosin", "unknown schedule 'cosin'; did you mean 'cosine'?"),
     (
         "schedule",

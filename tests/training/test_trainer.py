@@ -192,6 +192,33 @@ def test_a_line_search_evaluates_the_same_batches_again():
     np.testing.assert_array_equal(weights(resumed), weights(whole))
 
 
+def test_an_epoch_may_end_before_all_rows_were_seen():
+    trainer = make_trainer(epochs=4, steps_per_epoch=2)
+    assert trainer.fit(make_split())["step"] == [2, 4, 6, 8]
+    long = make_trainer(epochs=4, steps_per_epoch=7)
+    assert long.fit(make_split())["step"] == [5, 10, 15, 20]
+
+
+def test_the_average_of_the_weights_is_validated_and_kept():
+    seen = []
+
+    class Note(Callback):
+        def on_step_end(self, trainer):
+            seen.append(weights(trainer).copy())
+
+    model = make_model()
+    start = weights(make_trainer(model)).copy()
+    ema = optimizers.EMA(model.parameters(), 0.5)
+    parts = make_split(), make_split(seed=1)
+    trainer = make_trainer(model, epochs=2, ema=ema, callbacks=[Note()])
+    history = trainer.fit(*parts)
+    average = start
+    for step in seen:
+        average = 0.5 * average + 0.5 * step
+    np.testing.assert_allclose(weights(trainer), average, rtol=1e-12)
+    assert history["val_loss"][-1] == trainer.evaluate(parts[1])["loss"]
+
+
 # Early stopping ----------------------------------------------------------------------------------
 
 
@@ -237,8 +264,9 @@ class StopAt(Callback):
             self.state = copy.deepcopy(capture(trainer))
 
 
-def resumable():
+def resumable(**options):
     model = make_model(dropout=0.3)
+    options["ema"] = optimizers.EMA(model.parameters(), 0.9) if "ema" in options else None
     return make_trainer(
         model,
         optimizers.Adam(model.parameters(), lr=0.02),
@@ -250,17 +278,24 @@ def resumable():
         accumulate=2,
         clip_norm=1.0,
         best=BestEpoch("val_loss", patience=3),
+        **options,
     )
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 6, 13, 20])
-def test_resuming_equals_never_having_stopped(step):
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        *((step, {}) for step in (1, 4, 5, 6, 13, 20)),
+        *((step, {"ema": 0.9, "steps_per_epoch": 4}) for step in (3, 4, 6)),
+    ],
+)
+def test_resuming_equals_never_having_stopped(step, options):
     parts = make_split(), make_split(seed=1)
-    whole = resumable()
+    whole = resumable(**options)
     stop = StopAt(step)
     whole.callbacks.append(stop)
     whole.fit(*parts)
-    resumed = resumable()
+    resumed = resumable(**options)
     resumed.model[0].weight.data[...] = 0.0
     restore(resumed, stop.state)
     resumed.fit(*parts)

@@ -80,10 +80,30 @@ def _check_loss(config: Config) -> Iterator[tuple[Path, str]]:
 def _check_optimizer(config: Config) -> Iterator[tuple[Path, str]]:
     from nnad.layers import Parameter
 
-    parameter = Parameter([[0.0]])
-    yield from _check_component(
-        "optimizer", config.optimizer, ("optimizer",), supplied={"params": [parameter]}
+    component = config.optimizer
+    groups = component.arguments.get("groups")
+    shared = {k: v for k, v in component.model_dump().items() if k != "groups"}
+    supplied = {"params": [Parameter([[0.0]])]}
+    found = _check_component(
+        "optimizer", Component.model_validate(shared), ("optimizer",), supplied=supplied
     )
+    yield from found
+    if groups is not None and not found:
+        yield from _check_groups(component.name, groups, supplied)
+
+
+def _check_groups(name: str, groups: Any, supplied: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Check ``{pattern of parameter names: {hyper-parameters of their own}}``."""
+    path: Path = ("optimizer", "groups")
+    if not isinstance(groups, dict):
+        yield path, f"expected {{pattern: {{lr: ...}}}}, such as '*.bias', got {groups!r}"
+        return
+    for pattern, hyper in groups.items():
+        if isinstance(hyper, dict):
+            component = Component.model_validate({**hyper, "name": name})
+            yield from _check_component("optimizer", component, (*path, pattern), supplied)
+        else:
+            yield (*path, pattern), f"expected hyper-parameters, as {{lr: 1e-3}}, got {hyper!r}"
 
 
 def _check_schedule(config: Config) -> Iterator[tuple[Path, str]]:

@@ -165,6 +165,11 @@ class Trainer(Section):
     steps: PositiveInt | None = Field(
         default=None, description="optimizer steps, in place of epochs"
     )
+    steps_per_epoch: PositiveInt | None = Field(
+        default=None,
+        description="end an epoch, with its validation, after this many steps (left out: when "
+        "every row was seen)",
+    )
     accumulate: PositiveInt = Field(
         default=1, description="batches whose gradients make up one step"
     )
@@ -176,6 +181,14 @@ class Trainer(Section):
     )
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_off_is_none)] = Field(
         default=None, description="stop when a value no longer improves"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="decay of a moving average of the weights, which is validated and kept",
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="patterns of parameters that stay as they are, such as 0.* or *.bias",
     )
     class_weight: ClassWeight = Field(
         default=None, description="weight of each class in the loss; balanced: inverse frequency"
