@@ -148,7 +148,7 @@ mish = elementwise(
     _mish_slope,
     name="mish",
     formula="x * tanh(softplus(x))",
-    partials=("t + x * (1 - t**2) * sigmoid(x), t = tanh(softplus(x))",),
+    partials=("tanh(softplus(x)) + x * (1 - tanh(softplus(x))**2) * sigmoid(x)",),
 )
 
 

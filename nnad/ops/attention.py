@@ -221,7 +221,11 @@ _attention_entry = explicit(
     residuals=True,
     differentiable=(True, True, True, False, False),
     formula="softmax(x0 @ x1.T / sqrt(d) + mask) @ x2 for each head",
-    partials=("dS @ x1 / sqrt(d)", "dS.T @ x0 / sqrt(d)", "P.T @ g"),
+    partials=(
+        "D @ x1 / sqrt(d), P = the softmax, D = P * (g @ x2.T - sum(P * (g @ x2.T)))",
+        "D.T @ x0 / sqrt(d)",
+        "P.T @ g",
+    ),
     samples=_samples,
 )
 

@@ -222,6 +222,11 @@ class_cross_entropy = explicit(
     jvp=reference_jvp(dense_cross_entropy),
     residuals=True,
     formula="sum(w * -log(softmax(x0)[x1])) / sum(w), w = x2[x1] * x3",
-    partials=("w (softmax(x0) - onehot(x1)) / sum(w)",),
+    partials=(
+        "g * w * (softmax(x0) - onehot(x1)) / sum(w)",
+        "",
+        "g * sum over the class of x3 * (-log softmax(x0)[x1] - y) / sum(w)",
+        "g * x2[x1] * (-log softmax(x0)[x1] - y) / sum(w)",
+    ),
     samples=_samples,
 )

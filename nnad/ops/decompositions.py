@@ -101,6 +101,7 @@ from_triangle = linear(
     _from_triangle,
     lambda g, ans, x, *, uplo="L": fold_triangle(g, uplo=uplo),
     formula="Hermitian matrix with the lower (or upper) triangle of x",
+    partials=("fold_triangle(g)",),
     samples=_triangle_samples,
 )
 fold_triangle = linear(
@@ -108,6 +109,7 @@ fold_triangle = linear(
     _fold_triangle,
     lambda g, ans, x, *, uplo="L": from_triangle(g, uplo=uplo),
     formula="lower (or upper) triangle of x plus the conjugate of the other one",
+    partials=("from_triangle(g)",),
     samples=_triangle_samples,
 )
 

@@ -145,7 +145,7 @@ reciprocal_or_zero = elementwise(
     _reciprocal_or_zero,
     lambda ans, x: -ans * ans,
     name="reciprocal_or_zero",
-    formula="1 / x where x != 0, else 0",
+    formula="1 / x if x != 0 else 0",
     partials=("-y**2",),
     domain=(0.5, 2.0),
     kinks=[kink(0.0, 0.0, "0 by definition")],
@@ -486,8 +486,8 @@ heaviside = elementwise(
     np.heaviside,
     _zero,
     lambda ans, x, y: equal(x, 0),
-    formula="0 if x0 < 0, x1 if x0 = 0, 1 if x0 > 0",
-    partials=("0", "1 if x0 = 0 else 0"),
+    formula="0 if x0 < 0 else x1 if x0 == 0 else 1",
+    partials=("0", "1 if x0 == 0 else 0"),
     domain=(0.3, 2.0),
     kinks=[kink((0.0, 0.5), (0.0, 1.0), "the jump itself has no slope")],
 )
@@ -495,12 +495,15 @@ heaviside = elementwise(
 
 # Complex numbers ------------------------------------------------------------------------------
 
-real = elementwise(np.real, 1, name="real", formula="real part", implements=(np.real,))
+real = elementwise(
+    np.real, 1, name="real", formula="real part of x", partials=("1",), implements=(np.real,)
+)
 imag = elementwise(
     np.imag,
     lambda ans, x: -1j if value_of(x).dtype.kind == "c" else np.zeros_like(value_of(ans)),
     name="imag",
-    formula="imaginary part",
+    formula="imaginary part of x",
+    partials=("-1j of complex x, 0 of real x",),
     implements=(np.imag,),
 )
 conj = linear(
@@ -508,7 +511,8 @@ conj = linear(
     np.conj,
     lambda g, ans, x: conj(g) if value_of(x).dtype.kind == "c" else g,
     samples=negative.samples,
-    formula="complex conjugate",
+    formula="complex conjugate of x",
+    partials=("conj(g)",),
     broadcasts=True,
     implements=(np.conj, np.conjugate),
 )
@@ -517,7 +521,7 @@ angle = elementwise(
     lambda ans, x: conj(1j * x) * square(reciprocal_or_zero(absolute(x))),
     name="angle",
     formula="angle of x in the complex plane",
-    partials=("real(-1j * conj(x) * dx) / |x|**2",),
+    partials=("conj(1j * x) / |x|**2",),
     domain=(0.3, 2.0),
 )
 
@@ -543,8 +547,8 @@ where = explicit(
         lambda v, ans, c, x, y: where(c, np.zeros((), _dtype(v)), v),
     ),
     broadcasts=True,
-    formula="x1 where x0 is true, else x2",
-    partials=("", "1 where x0 else 0", "0 where x0 else 1"),
+    formula="x1 if x0 else x2",
+    partials=("", "g if x0 else 0", "0 if x0 else g"),
     samples=lambda rng: [
         case(rng.uniform(size=shape) > 0.5, rng.normal(size=shape), rng.normal(size=other))
         for shape, other in [((3,), (3,)), ((2, 3), (3,)), ((2, 3), ())]

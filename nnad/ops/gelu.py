@@ -101,7 +101,7 @@ normal_cdf = elementwise(
     lambda ans, x: INV_SQRT_2PI * exp(-0.5 * square(x)),
     name="normal_cdf",
     formula="(1 + erf(x / sqrt(2))) / 2",
-    partials=("exp(-x**2 / 2) / sqrt(2 pi)",),
+    partials=("exp(-x**2 / 2) / sqrt(2 * pi)",),
 )
 
 
@@ -175,7 +175,7 @@ _gelu = elementwise(
     name="gelu",
     residuals=True,
     formula="x * (1 + erf(x / sqrt(2))) / 2",
-    partials=("y / x + x * exp(-x**2 / 2) / sqrt(2 pi)",),
+    partials=("normal_cdf(x) + x * exp(-x**2 / 2) / sqrt(2 * pi)",),
 )
 
 

@@ -184,6 +184,7 @@ _scatter = linear(
     lambda g, ans, x, *indices, key, shape: _getitem(g, *indices, key=key),
     broadcasts=True,
     formula="zeros with x added at key",
+    partials=("g[key]",),
     samples=lambda rng: [
         case(rng.normal(size=(3,)), np.array([0, 2, -2]), key=Slot(0), shape=(4,)),
         case(rng.normal(size=(2, 2, 3)), np.array([[0, 2], [2, 2]]), key=Slot(0), shape=(4, 3)),

@@ -67,6 +67,7 @@ _concatenate = explicit(
     jvp=_concatenate_jvp,
     variadic=True,
     formula="arrays joined along an axis",
+    partials=("the part of g at the place of the argument",),
     samples=lambda rng: [
         case(_matrix(rng), _matrix(rng), axis=0),
         case(_matrix(rng), rng.normal(size=(2, 1)), axis=-1),
@@ -104,6 +105,7 @@ _stack = explicit(
     jvp=lambda tangents, ans, *xs, axis=0: _stack(*_fill_in(tangents, xs), axis=axis),
     variadic=True,
     formula="arrays joined along a new axis",
+    partials=("the slice of g at the place of the argument",),
     samples=lambda rng: [
         case(_matrix(rng), _matrix(rng), axis=0),
         case(_matrix(rng), _matrix(rng), axis=-1),

@@ -52,8 +52,8 @@ huber_error = elementwise(
     lambda ans, x, y, *, delta=1.0: _clipped(x - y, delta),
     lambda ans, x, y, *, delta=1.0: _clipped(y - x, delta),
     name="huber_error",
-    formula="d**2 / 2 where |d| < delta, else delta * (|d| - delta / 2), d = x0 - x1",
-    partials=("clip(d, -delta, delta)", "-clip(d, -delta, delta)"),
+    formula="(x0 - x1)**2 / 2 if |x0 - x1| < delta else delta * (|x0 - x1| - delta / 2)",
+    partials=("clip(x0 - x1, -delta, delta)", "-clip(x0 - x1, -delta, delta)"),
     samples=lambda rng: [
         case(np.array([0.1, 2.0, -3.0, 0.4]), np.array([0.3, 0.5, 0.1, -0.2]), delta=0.7),
         case(rng.normal(size=(2, 3)) * 3, rng.normal(size=(3,)), delta=1.1),

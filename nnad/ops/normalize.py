@@ -307,7 +307,13 @@ batch_norm_fixed = explicit(
     ),
     jvp=reference_jvp(_fixed_reference),
     formula="(x0 - x3) / sqrt(x4 + eps) * x1 + x2",
-    partials=("g x1 / sqrt(x4 + eps)", "sum of g (x0 - x3) / sqrt(x4 + eps)", "sum of g"),
+    partials=(
+        "g * x1 / sqrt(x4 + eps)",
+        "sum of g * (x0 - x3) / sqrt(x4 + eps) over rows",
+        "sum of g over rows",
+        "-x1 / sqrt(x4 + eps) * sum of g over rows",
+        "-x1 / 2 * (x4 + eps)**-1.5 * sum of g * (x0 - x3) over rows",
+    ),
     samples=lambda rng: [
         case(
             rng.normal(size=shape),

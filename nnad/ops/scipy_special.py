@@ -192,7 +192,7 @@ ndtr = special(
     "ndtr",
     lambda ans, x: exp(-0.5 * square(x)) / SQRT_2PI,
     formula="(1 + erf(x / sqrt(2))) / 2",
-    partials=("exp(-x**2 / 2) / sqrt(2 pi)",),
+    partials=("exp(-x**2 / 2) / sqrt(2 * pi)",),
 )
 log_ndtr = special(
     "log_ndtr",
@@ -204,14 +204,14 @@ ndtri = special(
     "ndtri",
     lambda ans, x: SQRT_2PI * exp(0.5 * square(ans)),
     formula="inverse of ndtr",
-    partials=("sqrt(2 pi) * exp(y**2 / 2)",),
+    partials=("sqrt(2 * pi) * exp(y**2 / 2)",),
     domain=(0.1, 0.9),
 )
 ndtri_exp = special(
     "ndtri_exp",
     lambda ans, x: SQRT_2PI * exp(x + 0.5 * square(ans)),
     formula="inverse of log_ndtr",
-    partials=("sqrt(2 pi) * exp(x + y**2 / 2)",),
+    partials=("sqrt(2 * pi) * exp(x + y**2 / 2)",),
     domain=(-3.0, -0.1),
 )
 
@@ -240,7 +240,7 @@ xlogy = special(
     "xlogy",
     lambda ans, x, y: _log_or_zero(y),
     lambda ans, x, y: x * reciprocal_or_zero(y),
-    formula="x0 * log(x1), and 0 where x0 = 0",
+    formula="x0 * log(x1) if x0 != 0 else 0",
     partials=("log(x1)", "x0 / x1"),
     domain=(0.3, 2.0),
     kinks=[kink((0.0, 0.0), (0.0, 0.0), _NO_LOG)],
@@ -249,7 +249,7 @@ xlog1py = special(
     "xlog1py",
     lambda ans, x, y: log1p(where(equal(y, -1), 0.0, y)),
     lambda ans, x, y: x * reciprocal_or_zero(1.0 + y),
-    formula="x0 * log(1 + x1), and 0 where x0 = 0",
+    formula="x0 * log(1 + x1) if x0 != 0 else 0",
     partials=("log(1 + x1)", "x0 / (1 + x1)"),
     domain=(0.3, 2.0),
     kinks=[kink((0.0, -1.0), (0.0, 0.0), _NO_LOG)],
@@ -257,7 +257,7 @@ xlog1py = special(
 entr = special(
     "entr",
     lambda ans, x: where(greater(x, 0), -1.0 - log(where(greater(x, 0), x, 1.0)), 0.0),
-    formula="-x * log(x), and 0 where x = 0",
+    formula="-x * log(x) if x != 0 else 0",
     partials=("-1 - log(x)",),
     domain=(0.3, 2.0),
     kinks=[kink(0.0, 0.0, "infinite slope; 0 is returned")],
@@ -293,8 +293,8 @@ huber = special(
     "huber",
     lambda ans, delta, r: maximum(absolute(r) - delta, 0.0),
     lambda ans, delta, r: maximum(minimum(r, delta), -delta),
-    formula="r**2 / 2 where |r| < d, else d * (|r| - d / 2)",
-    partials=("max(|x1| - x0, 0)", "x1 cut off at -x0 and x0"),
+    formula="x1**2 / 2 if |x1| < x0 else x0 * (|x1| - x0 / 2)",
+    partials=("max(|x1| - x0, 0)", "clip(x1, -x0, x0)"),
     domain=((0.3, 0.6), (-2.0, 2.0)),
 )
 pseudo_huber = special(
@@ -302,7 +302,7 @@ pseudo_huber = special(
     lambda ans, delta, r: 2.0 * ans / delta - _pseudo_huber_slope(delta, r) * r / delta,
     lambda ans, delta, r: _pseudo_huber_slope(delta, r),
     formula="x0**2 * (sqrt(1 + (x1 / x0)**2) - 1)",
-    partials=("(2 * y - x1 * dy/dx1) / x0", "x1 / sqrt(1 + (x1 / x0)**2)"),
+    partials=("2 * y / x0 - x1**2 / (x0 * sqrt(1 + (x1 / x0)**2))", "x1 / sqrt(1 + (x1 / x0)**2)"),
     domain=(0.3, 2.0),
 )
 

@@ -163,7 +163,7 @@ _finite = elementwise(
     name="nan_to_num",
     implements=(),
     formula="x where finite, else numbers in place of NaN and infinity",
-    partials=("1 where x is finite, else 0",),
+    partials=("1 if isfinite(x) else 0",),
     kinks=[kink(np.array([np.nan, np.inf, 1.0]), np.array([0.0, 0.0, 1.0]), "replaced")],
 )
 

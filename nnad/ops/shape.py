@@ -66,6 +66,7 @@ _astype = linear(
     ),
     lambda g, ans, x, *, dtype: g,
     formula="x in another dtype",
+    partials=("g in the dtype of x",),
     samples=lambda rng: [case(_matrix(rng), dtype=np.dtype("float64"))],
 )
 
@@ -175,6 +176,7 @@ _reshape = linear(
     lambda x, *, shape, order="C": x.reshape(shape, order=order),
     lambda g, ans, x, *, shape, order="C": _reshape(g, shape=x.shape, order=order),
     formula="x in another shape",
+    partials=("g in the shape of x",),
     samples=lambda rng: [
         case(_matrix(rng), shape=(3, 2)),
         case(_matrix(rng), shape=(6,), order="F"),
@@ -215,6 +217,7 @@ _transpose = linear(
         g, axes=None if axes is None else tuple(np.argsort([a % x.ndim for a in axes]).tolist())
     ),
     formula="x with its axes permuted",
+    partials=("g with the axes put back",),
     samples=lambda rng: [
         case(_matrix(rng)),
         case(_cube(rng), axes=(1, 2, 0)),
@@ -303,6 +306,7 @@ _broadcast_to = linear(
     lambda x, *, shape: np.broadcast_to(x, shape),
     lambda g, ans, x, *, shape: unbroadcast(g, x.shape),
     formula="x repeated along new or stretched axes",
+    partials=("sum of g over those axes",),
     samples=lambda rng: [
         case(rng.normal(size=(3,)), shape=(2, 3)),
         case(rng.normal(size=(2, 1)), shape=(4, 2, 3)),
@@ -356,6 +360,7 @@ _flip = linear(
     lambda x, *, axis=None: np.flip(x, axis),
     lambda g, ans, x, *, axis=None: _flip(g, axis=axis),
     formula="x in reverse order along axes",
+    partials=("g in reverse order along the same axes",),
     samples=lambda rng: [
         case(_matrix(rng)),
         case(_matrix(rng), axis=-1),
@@ -401,6 +406,7 @@ _roll = linear(
         g, shift=tuple(-n for n in shift) if isinstance(shift, tuple) else -shift, axis=axis
     ),
     formula="x shifted along axes, around the end",
+    partials=("g shifted back",),
     samples=lambda rng: [
         case(_matrix(rng), shift=2),
         case(_matrix(rng), shift=-1, axis=1),

@@ -224,6 +224,6 @@ sinc = elementwise(
     lambda ans, x: sinc_derivative(x, order=1),
     name="sinc",
     implements=np.sinc,
-    formula="sin(pi x) / (pi x), and 1 at 0",
-    partials=("(cos(pi x) - y) / x",),
+    formula="sin(pi * x) / (pi * x) if x != 0 else 1",
+    partials=("(cos(pi * x) - y) / x",),
 )

@@ -315,12 +315,13 @@ def _partial(node: Node, step: Step, i: int, name: str, contribution: Any) -> Pa
     assert target is not None and node.primitive is not None
     texts = node.primitive.partials
     text = texts[i] if i < len(texts) and texts[i] != "unknown" else ""
-    names = formulas.variables([x.text for x in step.operands], node.kwargs)
+    names = formulas.variables(node.primitive, [x.text for x in step.operands], node.kwargs)
     formula = formulas.derivative(text, names | {"y": step.name, "g": step.bar})
     value = _local(node, step.operands, i)
     is_rule = formulas.uses_adjoint(text)  # the text of the whole VJP, such as "g @ x1.T"
     if value is None:
-        rule = formula if is_rule else f"VJP of {step.operation} at {step.bar}"
+        rule = f"{step.bar} · {name}" if text else f"VJP of {step.operation} at {step.bar}"
+        rule = formula if is_rule else rule
         shown, in_numbers = "" if is_rule else formula, ""
     else:
         rule, in_numbers = f"{step.bar} · {name}", numbers.product(step.adjoint, value)

@@ -1,7 +1,8 @@
 """Formulas typed by a user, such as "1/(1+exp(-x))", as functions; read without `eval`.
 
 Allowed are numbers, names, + - * / // % ** @, calls of NumPy's and nnad's functions by name, lists,
-indexing with numbers and slices, comparisons, and the constants pi and e.
+indexing with numbers and slices, comparisons, "this if condition else that" by element, and the
+constants pi and e.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,7 +45,7 @@ COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 CONSTANTS = {"pi": np.pi, "e": np.e}
-ALIASES = {"ln": "log", "sigma": "sigmoid", "expit": "sigmoid", "pow": "power"}
+ALIASES = {"ln": "log", "sigma": "sigmoid", "expit": "sigmoid", "digamma": "psi", "abs": "absolute"}
 LONGEST = 10_000  # letters of a formula
 SHOWN = 60  # of them in a message
 MOST_BITS = 4096  # of a power of whole numbers, which Python computes to the last digit
@@ -53,7 +56,19 @@ def functions() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {n: e for n, e in TABLE.items() if n.isidentifier()}
     names = {function.__name__ for function in IMPLEMENTATIONS}
     found |= {n: getattr(np, n) for n in names if getattr(np, n, None) in IMPLEMENTATIONS}
-    return found | {short: found[name] for short, name in ALIASES.items() if name in found}
+    found |= {short: found[name] for short, name in ALIASES.items()}
+    for name, pair in (("max", found["maximum"]), ("min", found["minimum"])):
+        found[name] = _of_array_or_of_several(found[name], pair)
+    return found
+
+
+def _of_array_or_of_several(whole: Any, pair: Any) -> Callable[..., Any]:
+    """As Python's max: `max(x)` of the elements of an array, `max(x, 0)` of several values."""
+
+    def function(*xs: Any, **kwargs: Any) -> Any:
+        return whole(*xs, **kwargs) if len(xs) == 1 else reduce(pair, xs)
+
+    return function
 
 
 class Formula:
@@ -147,7 +162,11 @@ class Formula:
         if isinstance(node, ast.UnaryOp):
             return UNARY[type(node.op)](parts[0])
         if isinstance(node, ast.Compare):
-            return COMPARE[type(node.ops[0])](parts[0], parts[1])
+            pairs = zip(node.ops, pairwise(parts), strict=True)
+            return reduce(self.functions["logical_and"], (COMPARE[type(o)](*p) for o, p in pairs))
+        if isinstance(node, ast.IfExp):  # by element; both branches are computed
+            test, this, that = parts
+            return self.functions["where"](test, this, that)
         if isinstance(node, ast.Call):
             named = {str(k.arg): self._value(k.value, names) for k in node.keywords}
             return self.functions[node.func.id](*parts, **named)  # type: ignore[attr-defined]
@@ -160,13 +179,20 @@ class Formula:
 
 
 _SILENT = (ast.operator, ast.unaryop, ast.cmpop, ast.expr_context)
-_ALLOWED = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.Subscript, ast.Slice, ast.Tuple, ast.List)
+_ALLOWED = (
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Compare,
+    ast.IfExp,
+    ast.Subscript,
+    ast.Slice,
+    ast.Tuple,
+    ast.List,
+)
 
 
 def _refused(node: ast.AST) -> str:
     """Why a part may not stand in a formula; nothing where it may."""
-    if isinstance(node, ast.IfExp):
-        return "write where(condition, this, that)"
     if isinstance(node, ast.BoolOp) or (
         isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
     ):
@@ -176,11 +202,10 @@ def _refused(node: ast.AST) -> str:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
         return "a power is written **"
     if isinstance(node, ast.Compare):
-        if len(node.ops) > 1:
-            return "compare two at a time: logical_and(a < b, b < c)"
-        return "" if type(node.ops[0]) in COMPARE else "this comparison is not allowed in a formula"
-    known: dict[Any, Any] = BINARY if isinstance(node, ast.BinOp) else UNARY
-    if isinstance(node, (ast.BinOp, ast.UnaryOp)) and type(node.op) not in known:
+        known = all(type(op) in COMPARE for op in node.ops)
+        return "" if known else "this comparison is not allowed in a formula"
+    operators: dict[Any, Any] = BINARY if isinstance(node, ast.BinOp) else UNARY
+    if isinstance(node, (ast.BinOp, ast.UnaryOp)) and type(node.op) not in operators:
         return "this operator is not allowed in a formula"
     return ""
 

@@ -8,8 +8,10 @@ by texts ("v3", "1.607"), and it is written out with the parentheses it needs.  
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -110,6 +112,8 @@ class _Writer:
         if not isinstance(node.func, ast.Name):
             raise NotAFormulaError(ast.dump(node.func))
         arguments = ", ".join(self.write(x)[0] for x in node.args)
+        if node.func.id == "abs":
+            return f"|{arguments}|", ATOM
         return f"{node.func.id}({arguments})", ATOM
 
     def _attribute(self, node: ast.Attribute) -> tuple[str, int]:
@@ -178,6 +182,15 @@ def _whole(node: ast.expr) -> int | None:
     return value if type(value) is int else None
 
 
+def as_python(formula: str) -> str:
+    """A formula of the table as Python reads it: |x| is abs(x).
+
+    >>> as_python("x / (1 + |x|)")
+    'x / (1 + abs(x))'
+    """
+    return re.sub(r"\|([^|]+)\|", r"abs(\1)", formula)
+
+
 def put_in(formula: str, names: Mapping[str, str], fold: bool = False) -> str | None:
     """The formula with `names` in place of its variables, or None if it is not an expression.
 
@@ -189,7 +202,7 @@ def put_in(formula: str, names: Mapping[str, str], fold: bool = False) -> str | 
     True
     """
     try:
-        return _Writer(names, fold).write(ast.parse(formula, mode="eval").body)[0]
+        return _Writer(names, fold).write(ast.parse(as_python(formula), mode="eval").body)[0]
     except (SyntaxError, NotAFormulaError):
         return None
 
@@ -214,9 +227,21 @@ def uses_adjoint(text: str) -> bool:
     return re.search(r"\bg\b", text) is not None
 
 
-def variables(operands: Sequence[str], kwargs: Mapping[str, Any]) -> dict[str, str]:
+@cache
+def defaults(entry: Primitive) -> Mapping[str, Any]:
+    """The metadata of an operation that need not be given, by name."""
+    if not entry.forward.__module__.startswith("nnad."):  # NumPy's out= and where= are none
+        return {}
+    parameters = inspect.signature(entry.forward).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def variables(
+    entry: Primitive, operands: Sequence[str], kwargs: Mapping[str, Any]
+) -> dict[str, str]:
     """What the variables of a formula stand for: x or x0, x1, ..., and metadata by name."""
-    names = {k: text for k, v in kwargs.items() if (text := metadata(v)) is not None}
+    known = {**defaults(entry), **kwargs}
+    names = {k: text for k, v in known.items() if (text := metadata(v)) is not None}
     names |= {f"x{i}": operand for i, operand in enumerate(operands)}
     if operands:
         names["x"] = operands[0]
@@ -230,7 +255,7 @@ def operation(entry: Primitive, operands: Sequence[str], kwargs: Mapping[str, An
     >>> operation(TABLE["divide"], ["1", "v3"], {}), operation(TABLE["sum"], ["v3"], {"axis": 0})
     ('1 / v3', 'sum(v3, axis=0)')
     """
-    found = put_in(entry.formula, variables(operands, kwargs))
+    found = put_in(entry.formula, variables(entry, operands, kwargs))
     if found is not None:
         return found
     while operands and operands[-1] == "None":  # optional arrays that were left out
