@@ -67,7 +67,3 @@ def usage() -> str:
             "example: nnad train --config mlp.yaml optimizer.lr=0.01 trainer.epochs=5",
         ]
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
