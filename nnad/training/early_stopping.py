@@ -91,7 +91,7 @@ class BestEpoch:
             setattr(self, name, state[name])
 
     def _improves(self, value: float) -> bool:
-        if self.value is None or np.isnan(value):
-            return not np.isnan(value)
+        if self.value is None or not np.isfinite(value):
+            return bool(np.isfinite(value))
         gain = value - self.value if self.maximize else self.value - value
         return gain > self.min_delta

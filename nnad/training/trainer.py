@@ -148,7 +148,6 @@ class Trainer:
         self.steps_in_epoch = 0
         self.loss_sum = 0.0  # over the epoch so far, each loss times its batch's weight
         self.weight_sum = 0.0
-        self.reach_is_known = False
         self.step_loss = math.nan
         self.history: dict[str, list[float]] = {}
         self.stopped_early = False
@@ -167,7 +166,7 @@ class Trainer:
             The history: columns of numbers by name, an entry an epoch.
 
         Raises:
-            DivergedError: the loss or the gradient is not finite.
+            DivergedError: the loss or the gradient is not finite, or the validation loss never was.
         """
         self.prepare(train, validation)
         try:
@@ -175,6 +174,7 @@ class Trainer:
             with np.errstate(all="ignore"):  # losses and gradients are checked at every step
                 while not self.finished:
                     self.run_epoch()
+                self.require_finite_validation()
             self.notify("on_fit_end")
         finally:
             for callback in self.callbacks:
@@ -414,9 +414,34 @@ class Trainer:
             "the gradient is not finite", where or "sum of the accumulated gradients"
         )
 
-    def diverged(self, what: str, where: str) -> DivergedError:
-        """The error that ends a diverging run."""
+    def require_finite_validation(self) -> None:
+        """Raise a DivergedError if the validation loss was not finite in any epoch."""
+        losses = self.history.get("val_loss", [])
+        if not losses or np.isfinite(losses).any():
+            return
+        where = "the sum over all rows"
+        self.model.eval()
+        for batch in self.validation_batches():
+            loss = self.batch_loss(batch)
+            if not is_finite(loss.data):
+                where = why_loss_not_finite(loss, self.model, partial(self.batch_loss, batch))
+                break
+        when = f"by step {self.step} (epoch {self.epoch})"
+        raise self.diverged(f"the validation loss is {losses[-1]}", where, when)
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """The validation part in order."""
+        assert self.validation is not None
+        split = self.with_class_weight(self.validation)
+        for start in range(0, len(split), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            weight = None if split.weight is None else split.weight[rows]
+            yield Batch(split.x[rows], split.y[rows], weight)
+
+    def diverged(self, what: str, where: str, when: str = "") -> DivergedError:
+        """The error that ends a diverging run; by default in the step that is to come."""
+        when = when or f"at step {self.step + 1} (epoch {self.epoch + 1})"
         return DivergedError(
-            f"training diverged at step {self.step + 1} (epoch {self.epoch + 1}): {what}; "
-            f"first non-finite number: {where}; try a lower optimizer.lr or trainer.clip_norm"
+            f"training diverged {when}: {what}; first non-finite number: {where}; try a lower "
+            "optimizer.lr or trainer.clip_norm"
         )

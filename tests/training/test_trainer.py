@@ -429,6 +429,23 @@ def test_a_norm_that_merely_overflows_is_no_divergence():
     assert math.isfinite(trainer.history["train_loss"][0])
 
 
+def test_a_validation_loss_that_never_was_finite_ends_the_run():
+    def loss(prediction, target, sample_weight=None):
+        return (
+            squared_error(prediction, target)
+            + ops.log(prediction * 0.0 + target.mean()).mean() * 0.0
+        )
+
+    train, validation = make_split(), make_split(seed=1)
+    train.y[:], validation.y[:] = abs(train.y) + 0.1, -1.0
+    trainer = make_trainer(loss=loss, epochs=2)
+    with pytest.raises(DivergedError) as error:
+        trainer.fit(train, validation)
+    text = str(error.value)
+    assert "by step 10 (epoch 2): the validation loss is nan" in text
+    assert "output of operation log in the loss" in text
+
+
 def test_diagnosis_leaves_the_model_as_it_was():
     trainer = make_trainer(diverging(Log()))
     with pytest.raises(DivergedError):
