@@ -73,6 +73,10 @@ def cross_entropy(
     if not isinstance(target, (Tensor, np.ndarray)):
         target = np.asarray(target)
     check_reduction(reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"cross_entropy: label_smoothing is a share between 0 and 1, got {label_smoothing}"
+        )
     if weight is not None:
         weight = _class_weights("cross_entropy", weight, logits)
     if target.shape == logits.shape:

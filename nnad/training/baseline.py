@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import inspect
 import re
 import warnings
@@ -15,7 +17,7 @@ import numpy as np
 
 from nnad.errors import ConfigError, did_you_mean
 
-__all__ = ["fit_baseline", "make_estimator", "outputs_of"]
+__all__ = ["fit_baseline", "make_estimator", "outputs_of", "require_task", "unknown_estimator"]
 
 TINY = 1e-15  # probabilities are at least this before their logarithm is taken
 
@@ -42,7 +44,37 @@ def make_estimator(name: str, params: Mapping[str, Any], seed: int, where: str =
             for key in unknown
         )
     defaults = {"random_state": seed} if "random_state" in known else {}
-    return cls(**(defaults | {key: _as_python(value) for key, value in params.items()}))
+    estimator = cls(**(defaults | {key: _as_python(value) for key, value in params.items()}))
+    try:
+        estimator._validate_params()  # what `fit` begins with; there is no public name for it
+    except AttributeError:
+        return estimator
+    except ValueError as error:
+        raise ConfigError(f"{where}.params: {_first_line(error)}") from error
+    return estimator
+
+
+def require_task(estimator: Any, task: str, where: str = "baseline") -> None:
+    """Raise a ConfigError if a regressor is to tell classes apart or a classifier to give numbers.
+
+    Args:
+        estimator: of scikit-learn.
+        task: what is learned: ``classification``, ``regression``, ...
+        where: begins the message.
+    """
+    from sklearn.base import is_classifier, is_regressor
+
+    name = type(estimator).__name__
+    if task == "classification" and is_regressor(estimator):
+        raise ConfigError(
+            f"{where}.estimator: {name} is for numbers, but the target holds classes; choose a "
+            "classifier such as LogisticRegression or MLPClassifier"
+        )
+    if task == "regression" and is_classifier(estimator):
+        raise ConfigError(
+            f"{where}.estimator: {name} is for classes, but the target holds numbers; choose a "
+            "regressor such as Ridge or MLPRegressor"
+        )
 
 
 def fit_baseline(estimator: Any, train: Any, where: str = "baseline") -> float:
@@ -60,8 +92,8 @@ def fit_baseline(estimator: Any, train: Any, where: str = "baseline") -> float:
             warnings.simplefilter("ignore")  # such as: not converged after max_iter
             estimator.fit(x, y, **extra)
     except (ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"{where}: {type(estimator).__name__} fails: {reason}") from error
+        name = type(estimator).__name__
+        raise ConfigError(f"{where}: {name} fails: {_first_line(error)}") from error
     return perf_counter() - start
 
 
@@ -103,16 +135,26 @@ def _as_python(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _find(name: str, where: str) -> Any:
-    modules = _exports()
-    if name not in modules or not name.isidentifier():
-        raise ConfigError(
-            f"{where}.estimator: scikit-learn has no {name!r}{did_you_mean(name, modules)}; "
-            "expected a class name such as MLPClassifier or HistGradientBoostingRegressor"
-        )
-    import importlib
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
-    cls = getattr(importlib.import_module(modules[name]), name)
+
+def unknown_estimator(name: str) -> str:
+    """Say that scikit-learn has no estimator of that name, or nothing; imports none of it."""
+    known = _exports()
+    if name in known:
+        return ""
+    hint = did_you_mean(name, known) or ";"
+    return (
+        f"scikit-learn has no {name!r}{hint} expected a class name such as MLPClassifier or "
+        "HistGradientBoostingRegressor"
+    )
+
+
+def _find(name: str, where: str) -> Any:
+    if problem := unknown_estimator(name):
+        raise ConfigError(f"{where}.estimator: {problem}")
+    cls = getattr(importlib.import_module(_exports()[name]), name)
     if not (inspect.isclass(cls) and hasattr(cls, "fit") and hasattr(cls, "predict")):
         raise ConfigError(f"{where}.estimator: {name} is no estimator with fit and predict")
     return cls
@@ -121,14 +163,13 @@ def _find(name: str, where: str) -> Any:
 @cache
 def _exports() -> dict[str, str]:
     """Public names of scikit-learn by module, read from its files: imports take long."""
-    import sklearn
-
     found: dict[str, str] = {}
-    root = Path(sklearn.__file__).parent
-    for package in sorted(root.glob("*/__init__.py")):
-        exported = package.read_text(encoding="utf-8").partition("__all__")[2]
+    package = importlib.util.find_spec("sklearn")
+    root = Path(package.origin or "").parent if package else Path("nowhere")
+    for init in sorted(root.glob("*/__init__.py")):
+        exported = init.read_text(encoding="utf-8").partition("__all__")[2]
         for name in re.findall(r'"([A-Z]\w+)"', exported):
-            found.setdefault(name, f"sklearn.{package.parent.name}")
+            found.setdefault(name, f"sklearn.{init.parent.name}")
     for module in sorted(root.glob("[a-z]*.py")):  # such as sklearn.dummy
         for name in re.findall(r"^class ([A-Z]\w+)", module.read_text(encoding="utf-8"), re.M):
             found.setdefault(name, f"sklearn.{module.stem}")

@@ -17,7 +17,7 @@ import numpy as np
 from nnad.errors import ConfigError, ShapeError
 from nnad.training.config.locations import Locations, dotted
 from nnad.training.layer_entries import DATA_ARGUMENTS, LayerEntry, parse_layers
-from nnad.training.outputs import output_problem, outputs_wanted
+from nnad.training.outputs import metric_problem, output_problem, outputs_wanted
 from nnad.training.registry import entries, make
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def build(config: Config, data: DataSplits) -> Job:
             model.freeze(*config.trainer.freeze)
     except ValueError as error:
         raise ConfigError(f"{config.where('trainer', 'freeze')}: {error}") from None
-    loss = build_loss(config)
-    _try_loss(config, model, loss, data)
+    loss, metrics = build_loss(config), build_metrics(config)
+    _try_out(config, model, loss, metrics, data)
     weights = class_weights(
         config.trainer.class_weight,
         data.meta.class_names,
@@ -93,24 +93,52 @@ def build(config: Config, data: DataSplits) -> Job:
         loss=loss,
         optimizer=build_optimizer(config, model),
         schedule=build_schedule(config, total_steps(config, len(data.train))),
-        metrics=build_metrics(config),
+        metrics=metrics,
         class_weight=weights,
     )
 
 
-def _try_loss(config: Config, model: Module, loss: Callable[..., Any], data: DataSplits) -> None:
-    """Compare two real rows with their targets; raise if they do not go together."""
-    from nnad.autodiff import no_grad
-    from nnad.layers.diagnosis import LayerError
+def _try_out(
+    config: Config,
+    model: Module,
+    loss: Callable[..., Any],
+    metrics: dict[str, Callable[..., Any]],
+    data: DataSplits,
+) -> None:
+    """Compare two real rows with their targets by the loss and the metrics.
 
+    What does not go together is known before the first step then, and before an old run is
+    replaced.
+    """
+    problems = []
+    for i, name in enumerate(metrics):
+        if problem := metric_problem(name, data.meta):
+            problems.append(f"{config.where('metrics', i)}: {problem}")
     rows = slice(0, SAMPLE_ROWS)
+    outputs = _outputs_for(config, model, data.train.x[rows])
+    compared: list[tuple[Path, Callable[..., Any]]] = [(("loss",), loss)]
+    if not problems:
+        compared += [(("metrics", i), metric) for i, metric in enumerate(metrics.values())]
+    for path, function in compared:
+        try:
+            with np.errstate(all="ignore"):
+                function(outputs, data.train.y[rows])
+        except (ValueError, TypeError, IndexError) as error:
+            problems.append(f"{config.where(*path)}: {error}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _outputs_for(config: Config, model: Module, x: Any) -> np.ndarray:
+    """What the model returns for real rows, in evaluation mode."""
+    from nnad.autodiff import no_grad, value_of
+
     model.eval()
     try:
         with no_grad(), np.errstate(all="ignore"):
-            loss(model(data.train.x[rows]), data.train.y[rows])
+            return np.asarray(value_of(model(x)))
     except (ValueError, TypeError, IndexError) as error:
-        place = ("model",) if isinstance(error, LayerError) else ("loss",)
-        raise ConfigError(f"{config.where(*place)}: {error}") from None
+        raise ConfigError(f"{config.where('model')}: {error}") from None
     finally:
         model.train()
 

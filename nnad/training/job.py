@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +20,7 @@ from nnad.errors import CheckpointError, ConfigError, DivergedError, NnadError, 
 from nnad.metrics import is_score
 from nnad.optimizers import EMA
 from nnad.training import checkpoint
-from nnad.training.baseline import fit_baseline, make_estimator, outputs_of
+from nnad.training.baseline import fit_baseline, make_estimator, outputs_of, require_task
 from nnad.training.build import Job, build
 from nnad.training.callbacks import Callback, Interrupted, Interruption, Progress
 from nnad.training.config import Config, load_config, to_yaml
@@ -91,7 +92,7 @@ def check(path: str, overrides: Sequence[str]) -> str:
     """Load the data, build everything, run one batch; returns shapes and parameter counts."""
     config = load_config(path, overrides)
     data = load_data(config)
-    make_baseline(config)
+    make_baseline(config, data.meta.task)
     return check_report(build(config, data), data, config.data.batch_size)
 
 
@@ -122,7 +123,7 @@ def run_job(
         random.seed(config.seed)
         data = load_data(config)
         job = build(config, data)
-        estimator = make_baseline(config)
+        estimator = make_baseline(config, data.meta.task)
         recorder = Recorder(
             folder,
             config.trainer.checkpoint_every_seconds,
@@ -205,14 +206,23 @@ def run_baseline(
 def load_data(config: Config) -> DataSplits:
     """The parts of the data that the configuration describes, which make at least one batch."""
     section = config.data.model_dump()
-    data = nnad_data.load(
-        section,
-        seed=config.seed,
-        base_dirs=(".", config.folder) if config.folder else (".",),
-        dtype=config.trainer.dtype,
-    )
-    nnad_data.batching(section, data)
+    try:
+        data = nnad_data.load(
+            section,
+            seed=config.seed,
+            base_dirs=(".", config.folder) if config.folder else (".",),
+            dtype=config.trainer.dtype,
+        )
+        nnad_data.batching(section, data)
+    except UserError as error:
+        raise type(error)(with_place(config, problem) for problem in error.problems) from error
     return data
+
+
+def with_place(config: Config, problem: str) -> str:
+    """A problem that begins with a key such as ``data.path``, with file and line before it."""
+    key = re.match(r"data\.(\w+)", problem)
+    return problem if key is None else config.where("data", key[1]) + problem[key.end() :]
 
 
 def make_trainer(
@@ -274,13 +284,16 @@ def in_target_units(
     return {name: unscaled(metric) for name, metric in metrics.items()}
 
 
-def make_baseline(config: Config) -> Any:
+def make_baseline(config: Config, task: str) -> Any:
     """The baseline's estimator, not fitted; None without a baseline."""
     if config.baseline is None:
         return None
-    return make_estimator(
-        config.baseline.estimator, config.baseline.params, config.seed, config.where("baseline")
+    where = config.where("baseline")
+    estimator = make_estimator(
+        config.baseline.estimator, config.baseline.params, config.seed, where
     )
+    require_task(estimator, task, where)
+    return estimator
 
 
 def progress(config: Config) -> list[Callback]:

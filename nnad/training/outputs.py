@@ -1,4 +1,4 @@
-"""Does what a model returns fit the target and the loss?"""
+"""Do the outputs of a model, the target, the loss and the metrics go together?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nnad.data.dataset import Meta
 
-__all__ = ["output_problem", "outputs_wanted"]
+__all__ = ["metric_problem", "output_problem", "outputs_wanted"]
 
 # One score a row for two classes; one score for each class; focal is either, by what it is given.
 ONE_SCORE_LOSSES = (
@@ -18,6 +18,22 @@ ONE_SCORE_LOSSES = (
     "squared_hinge",
 )
 CLASS_LOSSES = ("cross_entropy", "nll", "multiclass_hinge", "focal")
+NUMBER_METRICS = ("mae", "mape", "mse", "r2", "rmse")
+
+
+def metric_problem(metric: str, meta: Meta) -> str:
+    """Return what keeps a metric from telling anything about the target, or nothing."""
+    if meta.task == "classification" and metric in NUMBER_METRICS:
+        return (
+            f"{metric} is for numbers, but the target has classes; use accuracy, or set "
+            "data.task: regression"
+        )
+    if meta.task in ("regression", "autoencoder") and metric not in NUMBER_METRICS:
+        return (
+            f"{metric} is for classes, but the target holds numbers; use "
+            f"{', '.join(NUMBER_METRICS[:-1])} or {NUMBER_METRICS[-1]}"
+        )
+    return ""
 
 
 def outputs_wanted(loss: str, meta: Meta) -> int | None:

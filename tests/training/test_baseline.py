@@ -5,7 +5,7 @@ import pytest
 
 from nnad.data import Split
 from nnad.errors import ConfigError
-from nnad.training.baseline import fit_baseline, make_estimator, outputs_of
+from nnad.training.baseline import fit_baseline, make_estimator, outputs_of, require_task
 
 
 @pytest.fixture
@@ -35,12 +35,37 @@ def test_what_scikit_learn_does_not_know_is_refused(name, params, message):
         make_estimator(name, params, 0, "where")
 
 
-def test_bad_values_are_told_in_one_line(classes):
-    estimator = make_estimator("LogisticRegression", {"C": -1}, 0)
+def test_bad_values_are_told_before_anything_is_fitted():
+    with pytest.raises(ConfigError, match=r"where\.params: The 'C' parameter"):
+        make_estimator("LogisticRegression", {"C": -1}, 0, "where")
+
+
+def test_data_that_an_estimator_refuses_are_told_in_one_line(classes):
+    estimator = make_estimator("MultinomialNB", {}, 0)
     with pytest.raises(ConfigError) as error:
-        fit_baseline(estimator, classes)
-    assert len(error.value.problems) == 1
-    assert "'C'" in str(error.value)
+        fit_baseline(estimator, classes, "where")
+    (problem,) = error.value.problems
+    assert problem.startswith("where: MultinomialNB fails: Negative values in data")
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "words"),
+    [
+        ("Ridge", "classification", r"baseline\.estimator: Ridge is for numbers"),
+        ("SVC", "regression", r"baseline\.estimator: SVC is for classes"),
+    ],
+)
+def test_an_estimator_of_the_wrong_kind_is_refused(name, task, words):
+    with pytest.raises(ConfigError, match=words):
+        require_task(make_estimator(name, {}, 0), task)
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("SVC", "classification"), ("Ridge", "regression"), ("KMeans", "classification")],
+)
+def test_an_estimator_of_the_right_kind_is_taken(name, task):
+    require_task(make_estimator(name, {}, 0), task)
 
 
 def test_log_probabilities_are_what_a_classifier_answers(classes):

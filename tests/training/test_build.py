@@ -360,6 +360,26 @@ def test_a_loss_that_does_not_take_the_data():
         build(config_of(MLP), broken)
 
 
+@pytest.mark.parametrize(
+    ("task", "loss", "metric", "words"),
+    [
+        ("classification", "cross_entropy", "r2", "is for numbers, but the target has classes"),
+        ("regression", "mse", "accuracy", "is for classes, but the target holds numbers"),
+    ],
+)
+def test_metrics_that_do_not_take_the_data(task, loss, metric, words):
+    config = config_of(MLP, loss=loss, metrics=f"[{metric}]")
+    (problem,) = problems_of(config, meta_of(task=task, outputs=3))
+    assert problem.startswith("config:4: metrics.0: ")
+    assert words in problem
+
+
+def test_arguments_of_losses_are_tried():
+    config = config_of(MLP, loss="{name: cross_entropy, label_smoothing: 2}")
+    (problem,) = problems_of(config)
+    assert problem.startswith("config:3: loss: cross_entropy: label_smoothing is a share")
+
+
 def test_a_real_data_set():
     config = config_of(MLP)
     data = load(config.data.model_dump())

@@ -11,6 +11,7 @@ from typing import Any
 
 from nnad.data import options as data_options
 from nnad.errors import did_you_mean
+from nnad.training.baseline import unknown_estimator
 from nnad.training.config.locations import Path
 from nnad.training.config.schema import Component, Config, Data
 from nnad.training.layer_entries import LayerEntry, parse_layers
@@ -36,6 +37,7 @@ def check_components(config: Config, skip: Collection[Any] = ()) -> list[str]:
         "optimizer": _check_optimizer,
         "schedule": _check_schedule,
         "metrics": _check_metrics,
+        "baseline": _check_baseline,
     }
     found = [
         problem for name, check in checks.items() if name not in skip for problem in check(config)
@@ -133,6 +135,12 @@ def _check_metrics(config: Config) -> Iterator[tuple[Path, str]]:
         yield from _check_component("metric", metric, ("metrics", index))
         if metric.name in [other.name for other in config.metrics[:index]]:
             yield ("metrics", index), f"{metric.name} is listed twice"
+
+
+def _check_baseline(config: Config) -> Iterator[tuple[Path, str]]:
+    """Check the estimator's name; its arguments are checked where scikit-learn is loaded."""
+    if config.baseline and (problem := unknown_estimator(config.baseline.estimator)):
+        yield ("baseline", "estimator"), problem
 
 
 def _check_component(

@@ -56,8 +56,8 @@ def _adam_if_unnamed(value: Any) -> Any:
 
 
 def _off_is_none(value: Any) -> Any:
-    """Read ``false`` as "without", as in ``baseline: false``."""
-    return None if value is False else value
+    """Read ``false``, ``off`` and ``none`` as "without", as in ``baseline: off``."""
+    return None if value is False or value in ("off", "none") else value
 
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
