@@ -1,5 +1,6 @@
 """The command line itself: usage, problems in one line each, exit statuses."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from nnad.errors import DivergedError, ShapeError, UserError
 from nnad.training.callbacks import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
+DENIED = "Permission denied; choose a place that may be written (a run's: output.dir)"
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
         (Interrupted(15), 143, ["interrupted by SIGTERM"]),
         (KeyboardInterrupt(), 130, []),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), 2, ["x.csv: no such file"]),
-        (PermissionError(13, "Permission denied", "runs"), 2, ["runs: Permission denied"]),
+        (PermissionError(13, "Permission denied", "runs"), 2, [f"runs: {DENIED}"]),
         (MemoryError("too large"), 2, None),
     ],
 )
@@ -96,6 +98,16 @@ def test_overrides_may_stand_between_options(capsys):
     out = capsys.readouterr().out
     assert "seed: 5" in out
     assert "epochs: 2" in out
+
+
+def test_python_m_nnad_is_the_command(tmp_path):
+    command = [sys.executable, "-m", "nnad", "--version"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("nnad ")
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])

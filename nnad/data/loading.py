@@ -212,13 +212,28 @@ def _part(raw: Raw, target: Target, preprocessor: Preprocessor, rows: Rows) -> S
     if isinstance(raw.x.numeric, LazyRows):
         x = preprocessor.transform_lazily(LazyRows(raw.x.numeric, rows))
     else:
-        x = preprocessor.transform(raw.x.rows(rows))
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = preprocessor.transform(raw.x.rows(rows))
+        _check_finite(x, raw, preprocessor)
     if target.task == "autoencoder":
         return Split(x, x, weight)  # type: ignore[arg-type]
     y = target.y[rows]
     if target.class_names is None:
         y = preprocessor.scale_target(y)
     return Split(x, y if y.dtype.kind == "i" else y.astype(preprocessor.dtype), weight)
+
+
+def _check_finite(x: np.ndarray, raw: Raw, preprocessor: Preprocessor) -> None:
+    """Raise if a number was finite as it came, but not as the model is to see it."""
+    if not x.size or x.dtype.kind != "f" or np.isfinite([x.min(), x.max()]).all():
+        return
+    bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=0))
+    names = preprocessor.output_names()
+    columns = ", ".join(names[i] if i < len(names) else str(i) for i in bad[:10])
+    raise DataError(
+        f"{raw.label}: numbers are too large to compute with in {preprocessor.dtype} (columns "
+        f"{columns}); divide them by a unit beforehand, or set trainer.dtype: float64"
+    )
 
 
 def _meta(raw: Raw, target: Target, preprocessor: Preprocessor, train: Split) -> Meta:

@@ -227,15 +227,16 @@ def check(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, st
     Returns:
         The values of all keys, and the problems as pairs (key, what is wrong and what is allowed).
 
-    >>> check({"name": "digitz"})[1]
-    [('name', "unknown data source 'digitz'; did you mean 'digits'?")]
     >>> check({"name": "digits", "test_size": "much"})[1]
     [('test_size', "got 'much', expected a number")]
     """
     table = source_table()
     name = config.get("name")
     if name not in table:
-        return {}, [("name", _unknown_source(name, table))]
+        return {}, [
+            ("name", _unknown_source(name, table)),
+            *_wrong_whatever_the_source(config, table),
+        ]
     keys = table[str(name)].keys()
     problems = [
         (str(key), f"unknown key{did_you_mean(str(key), keys)} (known: {', '.join(sorted(keys))})")
@@ -264,8 +265,25 @@ def checked(config: Mapping[str, Any], base_dirs: Sequence[str | Path]) -> tuple
 def _unknown_source(name: Any, table: Mapping[str, Source]) -> str:
     if name is None:
         return f"missing: the data source, one of {', '.join(sorted(table))}"
-    hint = did_you_mean(str(name), table) or f" (known: {', '.join(sorted(table))})"
-    return f"unknown data source {name!r}{hint}"
+    hint = did_you_mean(str(name), table) or ";"
+    return f"unknown data source {name!r}{hint} known: {', '.join(sorted(table))}"
+
+
+def _wrong_whatever_the_source(
+    config: Mapping[str, Any], table: Mapping[str, Source]
+) -> list[tuple[str, str]]:
+    """Problems of a section whose source is unknown: of the keys that all sources share, and keys
+    that none has.
+    """
+    shared = {option.name: option for option in COMMON}
+    known = set().union(*(entry.keys() for entry in table.values()))
+    problems = []
+    for key, value in config.items():
+        if key in shared and (wrong := _mismatch(value, shared[key])):
+            problems.append((key, wrong))
+        elif key != "name" and key not in known:
+            problems.append((str(key), f"unknown key{did_you_mean(str(key), known)}"))
+    return problems
 
 
 def _mismatch(value: Any, option: Option) -> str:

@@ -37,7 +37,7 @@ def read_rows(
             belong, and everything that makes a file unreadable.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such file")
     preprocessor = meta.preprocessor
     if path.suffix == ".npz":
@@ -79,7 +79,7 @@ def _check_columns(table: Table, names: list[str]) -> None:
     problems = Problems()
     for name in names:
         if name not in table.columns:
-            hint = did_you_mean(name, table.header)
+            hint = did_you_mean(name, table.header) or f"; it has {', '.join(table.header)}"
             problems.add("missing columns", f"{table.path}: no column {name!r}{hint}")
     problems.raise_any()
 

@@ -272,7 +272,8 @@ def _fit_fill(numeric: np.ndarray, strategy: str, names: list[str]) -> np.ndarra
 
 def _mean_std(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per column, 1 for constant ones, as StandardScaler has them."""
-    mean, variance = x.mean(axis=0), x.var(axis=0)
+    with np.errstate(over="ignore"):  # what is too large is told once all is scaled
+        mean, variance = x.mean(axis=0), x.var(axis=0)
     eps = len(x) * np.finfo(np.float64).eps
     constant = variance <= eps * variance + (eps * mean) ** 2
     return mean, np.where(constant, 1.0, np.sqrt(variance))

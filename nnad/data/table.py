@@ -137,6 +137,8 @@ def read_csv(
             column names, text or infinity where numbers belong.
     """
     problems = Problems()
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise DataError(f"data.delimiter: got {delimiter!r}, expected a single sign such as , or ;")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             head = [line[:SNIFFED_CHARACTERS] for line in islice(file, 50)]

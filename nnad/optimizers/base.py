@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -257,8 +258,9 @@ class Optimizer:
     def _check(self, hyper: Mapping[str, Any]) -> None:
         for name in ("lr", "weight_decay", "momentum", "eps"):
             value = hyper.get(name)
-            if isinstance(value, (int, float)) and not value >= 0:
-                raise ValueError(f"{type(self).__name__}: {name} must be at least 0, got {value}")
+            if isinstance(value, (int, float)) and not 0 <= value < math.inf:
+                wanted = "finite" if value == math.inf else "at least 0"
+                raise ValueError(f"{type(self).__name__}: {name} must be {wanted}, got {value}")
         betas = hyper.get("betas", ())
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(

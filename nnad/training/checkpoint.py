@@ -281,9 +281,11 @@ def describe_os_error(error: OSError) -> str:
     """What an operating system's error means for the run."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            "the disk is full; nothing saved before is lost: free some space and continue "
-            "with --resume"
+            "the disk is full; nothing saved before is lost: free some space and try again (a run "
+            "that has begun continues with --resume)"
         )
     if error.errno == errno.ENOENT:
         return "no such file"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{error.strerror}; choose a place that may be written (a run's: output.dir)"
     return error.strerror or str(error)

@@ -19,7 +19,7 @@ from nnad.training.build import build, build_model
 from nnad.training.config import Config, load_config
 from nnad.training.job import load_data, make_trainer
 from nnad.training.report import score_table
-from nnad.training.run_folder import RunFolder
+from nnad.training.run_folder import RunFolder, replacing
 from nnad.training.trainer import predict
 
 __all__ = ["best_weights", "evaluate_run", "predict_file", "score_table"]
@@ -59,8 +59,7 @@ def predict_file(path: str, rows: str, output: str) -> int:
         UserError: there is no such run or file, or it lacks columns.
     """
     folder, config = open_run(path)
-    if Path(output).exists() and os.path.samefile(rows, output):
-        raise UserError(f"{output}: is the input; write the predictions elsewhere")
+    require_place(Path(output), rows)
     meta = Meta.from_state(**checkpoint.load(folder.preprocessing))
     options = config.data.options
     separators = {key: options[key] for key in ("delimiter", "decimal") if key in options}
@@ -111,6 +110,16 @@ def best_weights(folder: RunFolder) -> dict[str, np.ndarray]:
     if problem is not None:
         warnings.warn(f"{problem}; using the best weights in {folder.last}", stacklevel=2)
     return state["best"]["weights"] or state["model"]
+
+
+def require_place(output: Path, rows: str) -> None:
+    """Raise a UserError unless predictions for `rows` can go to `output`."""
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder; name the file to write")
+    if not output.parent.is_dir():
+        raise UserError(f"{output}: there is no folder {output.parent}; make it first")
+    if output.exists() and os.path.exists(rows) and os.path.samefile(rows, output):
+        raise UserError(f"{output}: is the input; write the predictions elsewhere")
 
 
 # What is written ----------------------------------------------------------------------------------
@@ -169,7 +178,12 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write columns as CSV, numbers with as many digits as tell them apart."""
     text: Iterable[Any] = zip(*(map(str, column) for column in columns.values()), strict=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(text)
+    try:
+        with replacing(path) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(text)
+    except BrokenPipeError:
+        raise  # the reader of a pipe has enough: no problem of ours
+    except OSError as error:
+        raise UserError(f"{path}: {checkpoint.describe_os_error(error)}") from error

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnad.errors import did_you_mean
+from nnad.training.yaml_reader import read_scalar
 from nnad.typechecks import describe, fits
 
 __all__ = ["KINDS", "Entry", "entries", "make", "snake_case", "unknown_name"]
@@ -143,13 +144,21 @@ class Entry:
                 allowed = f"{self.name} takes {', '.join(known) if known else 'no arguments'}"
                 found.append((name, f"unknown argument{did_you_mean(str(name), known)}; {allowed}"))
             elif not fits(value, hint):
-                found.append((name, f"expected {describe(hint)}, got {value!r}"))
+                wanted = f"expected {describe(hint)}, got {value!r}"
+                found.append((name, wanted + _without_quotes(value, hint)))
         missing = self.required - arguments.keys() - set(optional)
         found += [(n, f"is missing: {self.name} needs it") for n in known if n in missing]
         return found
 
 
 Problems = list[tuple[str, str]]
+
+
+def _without_quotes(value: Any, hint: Any) -> str:
+    """Tell how to mend a number that was written as text."""
+    if isinstance(value, str) and not isinstance(number := read_scalar(value), str):
+        return f"; write {value} without quotes" if fits(number, hint) else ""
+    return ""
 
 
 def _takes_modules(hint: Any) -> bool:

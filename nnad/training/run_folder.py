@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nnad.errors import CheckpointError, UserError
 from nnad.training import checkpoint
@@ -21,7 +22,7 @@ try:
 except ImportError:  # a system without flock: runs are then not guarded against each other
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "replacing"]
 
 
 class RunFolder:
@@ -185,6 +186,10 @@ class RunFolder:
 
     def require(self) -> None:
         """Raise a UserError unless this is the folder of a run."""
+        if self.path.is_file():
+            raise UserError(
+                f"{self.path}: is a file; expected the folder of a run, such as {self.path.parent}"
+            )
         if not self.path.is_dir():
             raise UserError(f"{self.path}: no such run; expected a folder left by training")
         if not self.config.is_file():
@@ -245,15 +250,29 @@ def csv_line(cells: Any) -> str:
     return ",".join(str(cell) for cell in cells) + "\n"
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file to write, which takes the place of `path` in one step if all goes well.
+
+    What is no ordinary file, such as ``/dev/stdout``, is written as it is.
+    """
+    whole = path.is_file() or not path.exists()
+    written = path.with_name(f".{path.name}.tmp") if whole else path
+    try:
+        with open(written, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+        if whole:
+            os.replace(written, path)
+    except BaseException:
+        if whole:
+            written.unlink(missing_ok=True)
+        raise
+
+
 def write_file(path: Path, text: str) -> None:
     """Replace a text file in one step: readers see the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text)
 
 
 def remove_if_empty(folder: Path) -> None:

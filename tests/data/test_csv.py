@@ -243,6 +243,13 @@ def test_each_problem_is_told_with_its_line(case, tmp_path) -> None:
     assert problems(path) == [line.format(path) for line in expected]
 
 
+@pytest.mark.parametrize("delimiter", ["", "ab", '"', "\n"])
+def test_a_delimiter_is_a_single_sign(delimiter, tmp_path) -> None:
+    path = write(tmp_path, "a,label\n1,x\n2,y\n")
+    with pytest.raises(DataError, match=r"data\.delimiter: got .*expected a single sign"):
+        read_csv(path, delimiter=delimiter)
+
+
 def test_not_utf8_is_told_with_its_line(tmp_path) -> None:
     path = write(tmp_path, "a,label\n1,x\n2,é\n", "latin-1")
     assert problems(path) == [f"{path}:3: not UTF-8 (invalid continuation byte)"]

@@ -188,6 +188,8 @@ WRONG_KEYS = [
     ({"name": "iris", "split": "rndom"}, "data.split: got 'rndom', expected random or ordered"),
     ({"name": "iris", "input_shape": ["a"]}, "expected a list of a whole number"),
     ({"name": "csv"}, "data.path: missing: the file"),
+    ({"name": "digitz", "batch_size": -3}, "data.batch_size: got -3, expected at least 1"),
+    ({"name": "digitz", "pth": "a"}, "data.pth: unknown key; did you mean 'path'?"),
 ]
 
 
@@ -202,6 +204,22 @@ def test_all_wrong_keys_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         load({"name": "iris", "tst_size": 0.2, "split": "no", "stratify": 3})
     assert len(caught.value.problems) == 3
+
+
+def test_of_an_unknown_source_only_what_is_sure_is_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({"name": "digitz", "path": "a.csv", "test_size": 0.5})
+    (problem,) = caught.value.problems
+    assert "known: breast_cancer, csv, diabetes" in problem
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_numbers_beyond_float32_are_refused(standardize, tmp_path) -> None:
+    x = np.array([[1.0, 1e200], [2.0, 3.0], [3.0, -1e308], [4.0, 1e308]])
+    config = save(tmp_path / "a.npz", x=x, y=np.array([0, 1, 0, 1]))
+    config |= {"standardize": standardize, "test_size": 0}
+    with pytest.raises(DataError, match=r"too large to compute with in float32 \(columns x1\)"):
+        load(config)
 
 
 def test_paths_are_looked_up_in_several_folders(tmp_path) -> None:

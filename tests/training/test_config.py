@@ -96,8 +96,9 @@ def test_plateau_goes_by_the_direction_of_what_is_monitored(monitor, mode):
     assert parse_config(BASE, [*overrides, "schedule.mode=min"]).schedule.arguments["mode"] == "min"
 
 
-def test_false_means_without():
-    config = parse_config(BASE, ["baseline=false", "trainer.early_stopping=false"])
+@pytest.mark.parametrize("word", ["false", "off", "none", "null"])
+def test_some_words_mean_without(word):
+    config = parse_config(BASE, [f"baseline={word}", f"trainer.early_stopping={word}"])
     assert config.baseline is None
     assert config.trainer.early_stopping is None
 
@@ -199,7 +200,12 @@ BAD_SECTIONS = [
         "job.yaml:7: loss: expected a name, or a mapping that holds one, got nothing",
     ),
     ("optimizer", "optimizer: Adamm", "unknown optimizer 'Adamm'; did you mean 'Adam'?"),
-    ("optimizer", "optimizer: {name: Adam, lr: '1'}", "optimizer.lr: expected a number, got '1'"),
+    (
+        "optimizer",
+        "optimizer: {name: Adam, lr: '1'}",
+        "optimizer.lr: expected a number, got '1'; write 1 without quotes",
+    ),
+    ("optimizer", "optimizer: {name: Adam, lr: .inf}", "lr must be finite, got inf"),
     ("optimizer", "optimizer: {name: Adam, lr: -1}", "job.yaml:8: optimizer.lr: "),
     ("optimizer", "optimizer: {name: Adam, learning_rate: 1}", "optimizer.learning_rate: unknown"),
     ("optimizer", "optimizer: {name: Adam, params: 1}", "optimizer.params: unknown argument"),
@@ -227,6 +233,7 @@ BAD_SECTIONS = [
     ("metrics", "metrics: [accuracy, accuracy]", "metrics.1: accuracy is listed twice"),
     ("baseline", "baseline: {params: {}}", "baseline.estimator: is missing"),
     ("baseline", "baseline: {estimator: X, param: {}}", "did you mean 'params'?"),
+    ("baseline", "baseline: MLPClasifier", "baseline.estimator: scikit-learn has no 'MLPClas"),
     ("output", "output: {name: a/b}", "output.name: the text 'a/b' is not a folder name"),
     ("output", "output: {name: ..}", "output.name: the text '..' is not a folder name"),
     ("output", "output: {name: 5}", "output.name: expected a text, got 5"),
@@ -426,6 +433,20 @@ def test_bad_overrides_are_quoted(override, words):
 
 
 # Files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("mpl", "mpl: there is no such file here or in configs/; did you mean 'mlp'?"),
+        ("mpl.yaml", "did you mean 'mlp.yaml'?"),
+        ("mlp.v2", "mlp.v2: there is no such file"),  # nor is mlp.yaml taken for it
+    ],
+)
+def test_a_file_with_a_similar_name_is_shown(asked, hint):
+    with pytest.raises(ConfigError) as caught:
+        find_config(asked)
+    assert hint in str(caught.value)
 
 
 def test_files_are_looked_up_here_and_in_configs(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Whole runs by the command line: what they leave, how they resume, how they end."""
 
 import csv
+import errno
 import json
 import shutil
 import signal
@@ -8,7 +9,8 @@ import signal
 import numpy as np
 import pytest
 
-from nnad.training import checkpoint
+from nnad.errors import UserError
+from nnad.training import checkpoint, inference, run_folder
 
 
 @pytest.fixture
@@ -109,6 +111,26 @@ def test_bad_data_leaves_no_folder_and_no_old_run_changed(copied, finished, nnad
     assert not (copied.folder / "runs" / "new").exists()
     assert nnad_main("train", "--config", "job.yaml", "--overwrite", *bad)[0] == 2
     assert copied.results() == finished.results()
+
+
+def test_a_metric_that_does_not_fit_leaves_an_old_run_as_it_was(copied, finished, nnad_main):
+    status, _, err = nnad_main("train", "--config", "job.yaml", "--overwrite", "metrics=[r2]")
+    assert (status, len(err)) == (2, 1)
+    assert "metrics.0: r2 is for numbers" in err[0]
+    assert copied.results() == finished.results()
+
+
+def test_problems_with_the_data_name_the_line_of_the_configuration(workplace, nnad_main):
+    (workplace.folder / "rows.csv").write_text("a,y\n1,0\n2,1\n3,1\n")
+    (workplace.folder / "bad.yaml").write_text(
+        "model: [{Linear: {out_features: 2}}]\nloss: cross_entropy\n"
+        "data:\n  name: csv\n  path: rows.csv\n  target: z\n"
+    )
+    assert nnad_main("train", "--config", "bad.yaml") == (
+        2, [], ["bad.yaml:6: data.target: rows.csv has no column 'z' (columns: a, y)"]
+    )  # fmt: skip
+    _, _, err = nnad_main("train", "--config", "bad.yaml", "data.path=row.csv")
+    assert err[0].startswith("override data.path=row.csv: data.path: no such file")
 
 
 def test_a_run_in_use_is_refused(copied, nnad_main):
@@ -381,3 +403,35 @@ def test_predict_names_columns_that_are_missing(finished, workplace, nnad_main):
     )
     assert (status, len(err)) == (2, 4)
     assert not (workplace.folder / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("nowhere/out.csv", "nowhere/out.csv: there is no folder nowhere"),
+        ("runs", "runs: is a folder"),
+        ("rows.csv", "rows.csv: is the input"),
+    ],
+)
+def test_where_predictions_cannot_go(output, words, finished, workplace, nnad_main):
+    (workplace.folder / "runs").mkdir()
+    (workplace.folder / "rows.csv").write_text("a,b\n1,2\n")
+    status, _, err = nnad_main("predict", finished.run, "--input", "rows.csv", "--output", output)
+    assert (status, len(err)) == (2, 1)
+    assert err[0].startswith(words)
+
+
+def test_predictions_replace_a_file_only_when_they_are_whole(tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    output = tmp_path / "out.csv"
+    output.write_text("earlier")
+    monkeypatch.setattr(run_folder.os, "replace", full)
+    with pytest.raises(UserError, match=r"out\.csv: the disk is full"):
+        inference.write_columns(output, {"prediction": np.arange(3)})
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert output.read_text() == "earlier"
+    monkeypatch.undo()
+    inference.write_columns(output, {"prediction": np.arange(2)})
+    assert output.read_text() == "prediction\n0\n1\n"

@@ -175,9 +175,15 @@ def test_seconds_that_are_not_known_count_as_none(folder):
     assert folder.read_seconds() == 1.5
 
 
-@pytest.mark.parametrize("make", ["nothing", "folder"])
-def test_what_is_no_run_is_told(folder, make):
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [("nothing", "no such run"), ("folder", "not the folder of a run"), ("file", "is a file")],
+)
+def test_what_is_no_run_is_told(folder, make, words):
     if make == "folder":
         folder.path.mkdir(parents=True)
-    with pytest.raises(UserError, match=r"no such run|not the folder of a run"):
+    elif make == "file":
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        folder.path.write_text("")
+    with pytest.raises(UserError, match=words):
         folder.require()

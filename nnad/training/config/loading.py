@@ -115,7 +115,9 @@ def find_config(path: str | os.PathLike[str]) -> Path:
         ConfigError: there is no such file.
     """
     asked = Path(path)
-    names = [asked] if asked.suffix in SUFFIXES else [asked, *map(asked.with_suffix, SUFFIXES)]
+    names = [asked]
+    if asked.suffix not in SUFFIXES:
+        names += [Path(f"{asked}{suffix}") for suffix in SUFFIXES]
     bare = asked.parent == Path() and not asked.is_absolute()
     folders = [Path(), Path("configs"), REPOSITORY_CONFIGS] if bare else [Path()]
     for folder in folders:
@@ -126,9 +128,10 @@ def find_config(path: str | os.PathLike[str]) -> Path:
         run = asked / "config.yaml"
         hint = f"; --resume continues a run, --config {run} repeats it" if run.exists() else ""
         raise ConfigError(f"{path}: is a folder, expected a YAML file{hint}")
-    known = [item.name for folder in folders[1:] for item in sorted(folder.glob("*.yaml"))]
+    known = [item for folder in folders for item in sorted((folder / asked).parent.glob("*.yaml"))]
+    likely = [item.name if asked.suffix in SUFFIXES else item.stem for item in known]
     where = " here or in configs/" if bare else ""
-    raise ConfigError(f"{path}: there is no such file{where}{did_you_mean(asked.name, known)}")
+    raise ConfigError(f"{path}: there is no such file{where}{did_you_mean(asked.name, likely)}")
 
 
 def _text_of(file: Path) -> str:
