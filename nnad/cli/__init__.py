@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "train": "Train a network as a YAML file describes it.",
     "evaluate": "Print the metrics of a run's best checkpoint on the test part.",
     "predict": "Write the predictions of a run's best checkpoint for the rows of a CSV file.",
+    "generate": "Print text that a run's best checkpoint writes after a prompt.",
     "explain": "Show how the derivative of a formula is computed, one row an operation.",
 }
 

@@ -365,6 +365,12 @@ class _Builder:
             detail = getattr(error, "detail", str(error))
             self.report(layer.path, f"cannot take {self._received(sample)}: {detail}")
             return None
+        if isinstance(output, tuple):  # of a recurrent layer the next one takes the outputs
+            output = output[0]
+            if layer.is_last:
+                self.report(
+                    layer.path, "returns outputs and state; put LastStep or Linear after it"
+                )
         return np.asarray(getattr(output, "data", output))
 
     def _received(self, sample: np.ndarray) -> str:

@@ -84,6 +84,7 @@ def _one_batch(job: Job, split: Split, batch_size: int) -> tuple[dict[str, tuple
     with evaluating(job.model):
         for name, module in job.model.named_children():
             x = module(x)
+            x = x[0] if isinstance(x, tuple) else x
             shapes[name] = tuple(x.shape)
         loss = job.loss(x, split.y[:batch_size])
     return shapes, float(np.asarray(loss.data))

@@ -133,6 +133,14 @@ def test_a_text_tells_how_many_tokens_there_are():
         build_model(config_of("[{Embedding: {embedding_dim: 5}}]"), meta)
 
 
+def test_recurrent_layers_pass_their_outputs_on():
+    lstm = "{LSTM: {hidden_size: 6}}"
+    model = build_model(config_of(f"[{lstm}, {lstm}, LastStep, Linear]"), meta_of((5, 2)))
+    assert model[3].in_features == 6
+    with pytest.raises(ConfigError, match=r"model.0.LSTM: returns outputs and state; put LastStep"):
+        build_model(config_of(f"[{lstm}]"), meta_of((5, 2)))
+
+
 def test_only_numbers_are_embedded_periodically():
     data = load({"name": "iris"})
     data.meta.preprocessor.numeric_names, kinds = ["a", "b"], ["c"]
