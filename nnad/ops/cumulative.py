@@ -123,7 +123,8 @@ def _running(entry: Any, a: Any, axis: int | None, dtype: Any) -> Any:
     x = as_array(a) if dtype is None else s.astype(as_array(a), dtype)
     if axis is None or x.ndim == 0:
         x, axis = s.ravel(x), 0
-    return entry(x, axis=axis)
+    y = entry(x, axis=axis)
+    return y if dtype is None else s.astype(y, dtype)  # small integers add up in a larger one
 
 
 @implements(np.cumsum)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnad.autodiff.table import case, explicit, implements
+from nnad.autodiff.tensor import value_of
 from nnad.ops import shape as s
 from nnad.ops.arguments import as_array
 from nnad.ops.decompositions import from_triangle, svdvals
@@ -22,6 +23,7 @@ from nnad.ops.products import conjugate, hermitian, matmul
 __all__ = ["LstsqResult", "lstsq", "pinv"]
 
 transpose = s.matrix_transpose
+_NOT_GIVEN: Any = object()  # NumPy's pinv tells it from None
 
 
 def _pinv_vjp(g: Any, ans: Any, a: Any, **metadata: Any) -> Any:
@@ -54,10 +56,19 @@ _pinv = explicit(
 
 
 @implements(np.linalg.pinv)
-def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = _NOT_GIVEN) -> Any:
     """Moore-Penrose pseudo-inverse; see `numpy.linalg.pinv`.  The rank is taken as fixed."""
     a = as_array(a)
-    return _pinv(from_triangle(a) if hermitian else a, rcond=rtol if rcond is None else rcond)
+    if rcond is None and rtol is not _NOT_GIVEN:
+        rcond = _cutoff(a, value_of(rtol))
+    return _pinv(from_triangle(a) if hermitian else a, rcond=rcond)
+
+
+def _cutoff(a: Any, given: Any) -> Any:
+    """What counts as zero beside the largest singular value."""
+    if given is not None:
+        return given
+    return np.finfo(np.result_type(a.dtype, np.float32)).eps * max(a.shape[-2:])
 
 
 class LstsqResult(NamedTuple):
@@ -71,12 +82,8 @@ class LstsqResult(NamedTuple):
 
 def _lstsq_parts(ans: Any, a: Any, b: Any, rcond: Any) -> tuple[Any, Any, Any]:
     """The pseudo-inverse P, the residual b - a x, and P^H x."""
-    p = _pinv(a, rcond=_lstsq_cutoff(a, rcond))
+    p = _pinv(a, rcond=_cutoff(a, rcond))
     return p, b - matmul(a, ans), matmul(hermitian(p), ans)
-
-
-def _lstsq_cutoff(a: Any, rcond: Any) -> float:
-    return np.finfo(a.dtype).eps * max(a.shape) if rcond is None else rcond
 
 
 def _lstsq_vjp(g: Any, ans: Any, a: Any, b: Any, *, rcond: Any = None) -> tuple[Any, Any]:
@@ -126,5 +133,5 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> LstsqResult:
     residuals: Any = np.empty(0, np.real(np.empty(0, x.dtype)).dtype)
     if a.shape[0] > a.shape[1]:
         residuals = vector_norm(columns - matmul(a, x), axis=0) ** 2
-    rank = matrix_rank(a, rtol=_lstsq_cutoff(a, rcond))
+    rank = matrix_rank(a, rtol=_cutoff(a, rcond))
     return LstsqResult(x[..., 0] if is_vector else x, residuals, rank, svdvals(a))

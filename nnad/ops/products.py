@@ -213,8 +213,8 @@ def outer(a: Any, b: Any, out: Any = None) -> Any:
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """Sum of conj(x1) * x2 along an axis, batched; see `numpy.vecdot`."""
-    x1, x2 = as_array(x1), as_array(x2)
-    return sum_(conjugate(x1) * x2, axis=axis)
+    products = conjugate(as_array(x1)) * as_array(x2)
+    return sum_(products, axis=axis, dtype=products.dtype)  # integers stay as they are
 
 
 @composed(

@@ -76,6 +76,11 @@ def _prepared(a: Any, dtype: Any, where: Any, fill: Any) -> Any:
     return x if where is None or where is True else e.where(where, x, fill)
 
 
+def _asked(y: Any, dtype: Any) -> Any:
+    """`y` in the dtype that was asked for: small integers are added up in a larger one."""
+    return y if dtype is None else s.astype(y, dtype)
+
+
 # Sums and means -------------------------------------------------------------------------------
 
 _sum = linear(
@@ -102,7 +107,7 @@ def sum(
 ) -> Any:
     """Sum over axes; see `numpy.sum`."""
     x = _prepared(a, dtype, where, 0)
-    y = _sum(x, axis=_axes(axis), keepdims=keepdims)
+    y = _asked(_sum(x, axis=_axes(axis), keepdims=keepdims), dtype)
     return store(y if initial is None else y + initial, out, "sum")
 
 
@@ -337,7 +342,8 @@ def prod(
     where: Any = None,
 ) -> Any:
     """Product over axes, differentiable also where elements are zero; see `numpy.prod`."""
-    y = _prod(_prepared(a, dtype, where, 1), axis=_axes(axis), keepdims=keepdims)
+    x = _prepared(a, dtype, where, 1)
+    y = _asked(_prod(x, axis=_axes(axis), keepdims=keepdims), dtype)
     return store(y if initial is None else y * initial, out, "prod")
 
 
