@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from nnad import autodiff, errors, ops
+from nnad import array_api, autodiff, errors, ops
 from nnad.autodiff.checkpointing import checkpoint
 from nnad.autodiff.table import defjvp, defvjp, primitive
 from nnad.autodiff.tensor import Tensor, no_grad, stop_gradient
@@ -48,6 +48,7 @@ _LAZY_NAMES = {
 __all__ = [
     "ShapeError",
     "Tensor",
+    "array_api",
     "autodiff",
     "check_grads",
     "checkpoint",

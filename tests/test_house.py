@@ -29,6 +29,7 @@ FLOORS = [
     ["errors", "random", "typechecks"],
     ["autodiff"],
     ["ops"],
+    ["array_api"],
     ["compiler"],
     ["initializers", "layers", "losses", "metrics", "optimizers", "schedules", "serialization"],
     ["data"],

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import IMPLEMENTATIONS, LATE, TABLE
-from nnad.autodiff.tensor import Tensor, apply, state, value_of
+from nnad.autodiff.tensor import Tensor, apply, state, value_of, wrap
 from nnad.errors import MissingRuleError
 
 # What ufunc.reduce and ufunc.accumulate are called as functions.
@@ -138,6 +138,12 @@ def missing(name: str) -> MissingRuleError:
     )
 
 
+def unary(name: str) -> Callable[[Tensor], Any]:
+    """The method of an operator such as `-`."""
+    entry = TABLE[name]
+    return lambda self: _as_tensor(apply(entry, (self,)))
+
+
 def binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
     """The method of an operator such as `+`, for `Tensor op other` or `other op Tensor`."""
     entry = TABLE[name]
@@ -147,7 +153,16 @@ def binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
             return NotImplemented
         return apply(entry, (other, self) if reflected else (self, other))
 
-    return method
+    def constant(self: Tensor, other: Any) -> Any:
+        result = method(self, other)
+        return result if result is NotImplemented else _as_tensor(result)
+
+    return constant if entry.nondifferentiable else method
+
+
+def _as_tensor(result: Any) -> Tensor:
+    """The result of an operator: a Tensor, also where there is no derivative."""
+    return result if isinstance(result, Tensor) else wrap(result, None)
 
 
 _KNOWN = frozenset((Tensor, np.ndarray, float, int, bool, np.float64, np.float32))
@@ -168,13 +183,33 @@ def inplace(name: str, symbol: str) -> Callable[[Tensor, Any], Any]:
     """The method of an operator such as `+=`: recorded on intermediates, refused on inputs."""
     entry = TABLE[name]
 
+    statement = f"x {symbol}= ..."
+
     def method(self: Tensor, other: Any) -> Any:
-        if self.node is None and state.capture is None and not isinstance(other, Tensor):
+        plain = self.node is None and state.capture is None and not isinstance(other, Tensor)
+        if plain and isinstance(self.data, np.ndarray):
             entry.forward(self.data, other, out=self.data)
             return self
-        return self.become(entry(self, other), f"x {symbol}= ...")
+        return self.become(_fitted(_as_tensor(entry(self, other)), self, statement), statement)
 
     return method
+
+
+def _fitted(result: Tensor, target: Tensor, statement: str) -> Tensor:
+    """`result` in the shape and dtype that an in-place statement must leave as they are."""
+    if result.shape != target.shape:
+        raise ValueError(
+            f"`{statement}` would give shape {result.shape}, but x has shape {target.shape} and an "
+            f"in-place statement keeps it; write x = x + ..."
+        )
+    if result.dtype == target.dtype:
+        return result
+    if not np.can_cast(result.dtype, target.dtype, "same_kind"):
+        raise TypeError(
+            f"`{statement}` would give {result.dtype}, which does not fit into the {target.dtype} "
+            "of x; write x = x + ... or convert first with .astype(...)"
+        )
+    return TABLE["astype"](result, dtype=target.dtype)
 
 
 Tensor.__array_ufunc__ = array_ufunc  # type: ignore[attr-defined]

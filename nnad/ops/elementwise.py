@@ -55,6 +55,7 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "left_shift",
     "less",
     "less_equal",
     "log",
@@ -71,6 +72,7 @@ __all__ = [
     "minimum",
     "multiply",
     "negative",
+    "nextafter",
     "not_equal",
     "positive",
     "power",
@@ -80,6 +82,7 @@ __all__ = [
     "reciprocal_or_zero",
     "relu",
     "remainder",
+    "right_shift",
     "rint",
     "sign",
     "signbit",
@@ -476,6 +479,13 @@ copysign = elementwise(
     domain=(0.3, 2.0),
     kinks=[kink((0.0, 1.0), (0.0, 0.0), "as |x| at 0")],
 )
+nextafter = elementwise(
+    np.nextafter,
+    1,
+    None,
+    formula="the number next to x0 on the way to x1",
+    partials=("1", "0"),
+)
 
 
 def _zero(ans: Any, *args: Any) -> Any:
@@ -560,6 +570,7 @@ where = explicit(
 
 _TRUTH = "the result is true or false"
 _STEP = "the derivative is zero wherever it exists"
+_INTEGERS = "it takes integers alone"
 
 
 def _plain(function: Any, reason: str, implements: Any = None) -> Any:
@@ -594,6 +605,8 @@ floor_divide = _plain(np.floor_divide, _STEP)
 bitwise_and = _plain(np.bitwise_and, _TRUTH)
 bitwise_or = _plain(np.bitwise_or, _TRUTH)
 bitwise_xor = _plain(np.bitwise_xor, _TRUTH)
+left_shift = _plain(np.left_shift, _INTEGERS)
+right_shift = _plain(np.right_shift, _INTEGERS)
 invert = _plain(np.invert, _TRUTH)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.protocols import binary, inplace
-from nnad.autodiff.table import IMPLEMENTATIONS, TABLE
+from nnad.autodiff.protocols import binary, inplace, unary
+from nnad.autodiff.table import IMPLEMENTATIONS
 from nnad.autodiff.tensor import Tensor
 from nnad.ops import constants, cumulative, diagonals, index, joining, ordering, selection
 from nnad.ops import elementwise as e
@@ -26,6 +26,8 @@ OPERATORS = {
     "and": "&",
     "or": "|",
     "xor": "^",
+    "lshift": "<<",
+    "rshift": ">>",
 }
 ENTRIES = {
     "sub": "subtract",
@@ -37,6 +39,8 @@ ENTRIES = {
     "and": "bitwise_and",
     "or": "bitwise_or",
     "xor": "bitwise_xor",
+    "lshift": "left_shift",
+    "rshift": "right_shift",
 }
 COMPARISONS = {
     "eq": "equal",
@@ -111,10 +115,10 @@ def _astype(self: Tensor, dtype: Any, order: str = "K", casting: str = "unsafe",
 
 
 METHODS: dict[str, Any] = {
-    "__neg__": lambda self: TABLE["negative"](self),
-    "__pos__": lambda self: TABLE["positive"](self),
-    "__abs__": lambda self: TABLE["absolute"](self),
-    "__invert__": lambda self: TABLE["invert"](self),
+    "__neg__": unary("negative"),
+    "__pos__": unary("positive"),
+    "__abs__": unary("absolute"),
+    "__invert__": unary("invert"),
     "__contains__": lambda self, value: bool(r.any(self == value)),
     "__getitem__": index.getitem,
     "__setitem__": index.assign,
