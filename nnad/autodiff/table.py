@@ -74,6 +74,10 @@ class Primitive:
         broadcasts: cotangents are summed over broadcast axes.
         residuals: forward returns (output, saved); rules take a keyword `saved`.
         nondifferentiable: why there is no derivative; results are plain arrays.
+        formula: the operation in x (or x0, x1, ...) and its metadata, as text.
+        partials: per argument the derivative as text, with y for the result; or the cotangent, in
+            terms of g, that of the result.
+        tangent: the JVP as text, in v (or v0, v1, ...), where it does not follow from `partials`.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Primitive:
     kinks: Sequence[Kink] = ()
     formula: str = ""
     partials: Sequence[str] = ()
+    tangent: str = ""
     derivatives: Sequence[Any] = ()
     domain: Any = None
 

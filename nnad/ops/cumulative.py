@@ -89,6 +89,7 @@ recurrence = explicit(
         lambda v, ans, a, c, *, axis=-1: recurrence(a, v * _shifted(ans, axis, 0), axis=axis),
         lambda v, ans, a, c, *, axis=-1: recurrence(a, v, axis=axis),
     ),
+    tangent="d[k] = v0[k] * y[k-1] + x0[k] * d[k-1] + v1[k]",
     formula="y[k] = x0[k] * y[k-1] + x1[k] along an axis",
     partials=("b[k] * y[k-1]", "b[k] = g[k] + x0[k+1] * b[k+1]"),
     samples=lambda rng: [
@@ -103,6 +104,7 @@ _cumprod = explicit(
     lambda x, *, axis: np.cumprod(x, axis=axis),
     vjps=(lambda g, ans, x, *, axis: _shifted(ans, axis, 1) * _backwards(g, x, axis),),
     jvps=(lambda v, ans, x, *, axis: recurrence(x, v * _shifted(ans, axis, 1), axis=axis),),
+    tangent="d[k] = v[k] * y[k-1] + x[k] * d[k-1]",
     formula="running product of x along an axis",
     partials=("product of the others up to the place",),
     samples=lambda rng: [
@@ -359,6 +361,7 @@ _unwrap = explicit(
     ),
     vjps=(lambda g, ans, x, **options: g,),
     jvps=(lambda v, ans, x, **options: v,),
+    tangent="v",
     formula="x with whole periods added so that no jump exceeds half of one",
     partials=("1",),
     samples=lambda rng: [

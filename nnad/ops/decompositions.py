@@ -146,6 +146,7 @@ _cholesky = explicit(
     np.linalg.cholesky,
     vjps=(_cholesky_vjp,),
     jvps=(_cholesky_jvp,),
+    tangent="y @ half_lower(inv(y) @ v @ inv(y).T)",
     formula="lower triangular y with y @ y.T = x",
     partials=("inv(y).T @ half_lower(y.T @ g) @ inv(y), folded into the lower triangle",),
     samples=lambda rng: [case(positive_definite(rng, *n)) for n in [(3, 3), (2, 2, 2)]],
@@ -260,6 +261,7 @@ _svd = explicit(
     vjps=(_svd_vjp,),
     jvps=(_svd_jvp,),
     outputs=3,
+    tangent="that of the equation (u * s) @ v = x, solved for u, s and v",
     formula="u, s, v with (u * s) @ v = x",
     partials=("u @ (symmetric parts of u.T @ g[0] and g[2] @ v.T, and diag(g[1])) @ v",),
     samples=lambda rng: [
@@ -304,6 +306,7 @@ _svdvals = explicit(
     lambda a: np.linalg.svd(a, compute_uv=False),
     vjps=(lambda g, ans, a: _svdvals_vjp(g, a),),
     jvps=(lambda v, ans, a: _svdvals_jvp(v, a),),
+    tangent="diagonal(u.T @ v @ vh.T), u and vh those of svd(x)",
     formula="singular values of x",
     partials=("u @ diag(g) @ v",),
     samples=lambda rng: [case(rng.normal(size=shape)) for shape in [(3, 3), (2, 4), (2, 3, 2)]],
@@ -375,6 +378,7 @@ _qr = explicit(
     vjps=(_qr_vjp,),
     jvps=(_qr_jvp,),
     outputs=2,
+    tangent="that of the equation q @ r = x, solved for q and r",
     formula="orthonormal q and upper triangular r with q @ r = x",
     partials=("(g[0] + q @ (skew part of r @ g[1].T - g[0].T @ q)) @ inv(r).T",),
     samples=lambda rng: [

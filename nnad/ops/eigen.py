@@ -57,6 +57,7 @@ _eigh = explicit(
     vjps=(_eigh_vjp,),
     jvps=(_eigh_jvp,),
     outputs=2,
+    tangent="diagonal(p), u @ (p / (w[j] - w[i])), p = u.T @ v @ u, u the eigenvectors",
     formula="eigenvalues and eigenvectors of a Hermitian matrix",
     partials=("v @ (v.T @ g[1] / (w[j] - w[i]) + diag(g[0])) @ v.T, folded into the triangle",),
     samples=_symmetric_samples,
@@ -95,6 +96,7 @@ _eigvalsh = explicit(
     lambda a, *, uplo: np.linalg.eigvalsh(a, uplo),
     vjps=(_eigvalsh_vjp,),
     jvps=(_eigvalsh_jvp,),
+    tangent="diagonal(u.T @ v @ u), u the eigenvectors",
     formula="eigenvalues of a Hermitian matrix",
     partials=("v @ diag(g) @ v.T, folded into the triangle",),
     samples=_symmetric_samples,
@@ -133,6 +135,7 @@ _eig = explicit(
     vjps=(_eig_vjp,),
     jvps=(_eig_jvp,),
     outputs=2,
+    tangent="diagonal(p), u @ (p / (w[j] - w[i])), p = inv(u) @ v @ u, u the eigenvectors",
     formula="eigenvalues and eigenvectors of a square matrix",
     partials=("inv(v).T @ (v.T @ g[1] / (w[j] - w[i]) + diag(g[0])) @ v.T",),
     samples=lambda rng: [

@@ -102,6 +102,7 @@ _einsum = explicit(
     jvp=_einsum_jvp,
     variadic=True,
     broadcasts=True,
+    tangent="sum over i of einsum with vi in place of xi",
     formula="sum of products over repeated letters",
     partials=("einsum of g and the other operands",),
     samples=_samples,

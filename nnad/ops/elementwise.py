@@ -557,6 +557,7 @@ where = explicit(
         lambda v, ans, c, x, y: where(c, np.zeros((), _dtype(v)), v),
     ),
     broadcasts=True,
+    tangent="v1 if x0 else v2",
     formula="x1 if x0 else x2",
     partials=("", "g if x0 else 0", "0 if x0 else g"),
     samples=lambda rng: [

@@ -60,6 +60,7 @@ linear = explicit(
         lambda g, ans, x, weight, bias: r._sum(g, axis=tuple(range(g.ndim - 1))),
     ),
     jvp=_linear_jvp,
+    tangent="v0 @ x1 + x0 @ v1 + v2",
     formula="x0 @ x1 + x2",
     partials=("g @ x1.T", "x0.T @ g", "sum of g over rows"),
     samples=lambda rng: [

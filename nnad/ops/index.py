@@ -241,6 +241,7 @@ _setitem = explicit(
     jvp=lambda tangents, ans, x, value, *indices, key: _setitem_jvp(
         tangents[0], tangents[1], ans, indices, key
     ),
+    tangent="v0 with v0[key] replaced by v1",
     formula="x0 with x0[key] replaced by x1",
     partials=("1, and 0 at key", "1 at key"),
     samples=lambda rng: [

@@ -66,6 +66,7 @@ _concatenate = explicit(
     vjps=_concatenate_vjp,
     jvp=_concatenate_jvp,
     variadic=True,
+    tangent="concatenate(v0, v1, ...)",
     formula="arrays joined along an axis",
     partials=("the part of g at the place of the argument",),
     samples=lambda rng: [
@@ -104,6 +105,7 @@ _stack = explicit(
     vjps=_stack_vjp,
     jvp=lambda tangents, ans, *xs, axis=0: _stack(*_fill_in(tangents, xs), axis=axis),
     variadic=True,
+    tangent="stack(v0, v1, ...)",
     formula="arrays joined along a new axis",
     partials=("the slice of g at the place of the argument",),
     samples=lambda rng: [

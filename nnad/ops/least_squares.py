@@ -49,6 +49,7 @@ _pinv = explicit(
     lambda a, *, rcond=None: np.linalg.pinv(a, rcond),
     vjps=(_pinv_vjp,),
     jvps=(_pinv_jvp,),
+    tangent="-y @ v @ y + terms of the null spaces",
     formula="pseudo-inverse of x",
     partials=("-y.T @ g @ y.T + terms of the null spaces",),
     samples=lambda rng: [case(rng.normal(size=shape)) for shape in [(3, 3), (4, 2), (2, 2, 3)]],
@@ -111,6 +112,7 @@ _lstsq = explicit(
     lambda a, b, *, rcond=None: np.linalg.lstsq(a, b, rcond)[0],
     vjp=_lstsq_vjp,
     jvp=_lstsq_jvp,
+    tangent="that of pinv(x0) @ x1",
     formula="the shortest y with the smallest |x0 @ y - x1|",
     partials=("derivative of pinv(x0) @ x1", "pinv(x0).T @ g"),
     samples=lambda rng: [

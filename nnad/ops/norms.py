@@ -57,6 +57,7 @@ _vector_norm = explicit(
     _vector_norm_forward,
     vjps=(_vector_norm_vjp,),
     jvps=(_vector_norm_jvp,),
+    tangent="sum of v * sign(x) * |x / y|**(p - 1)",
     formula="(sum |x|**p)**(1 / p)",
     partials=("sign(x) * |x / y|**(p - 1)",),
     samples=lambda rng: [

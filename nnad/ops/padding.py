@@ -33,6 +33,7 @@ _pad = explicit(
     ),
     vjps=(lambda g, ans, x, *, pad_width, constant_values=0: _inside(g, pad_width),),
     jvps=(lambda v, ans, x, *, pad_width, constant_values=0: _pad(v, pad_width=pad_width),),
+    tangent="v with margins of 0",
     formula="x with margins of constants",
     partials=("1",),
     samples=lambda rng: [

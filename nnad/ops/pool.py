@@ -170,6 +170,7 @@ max_pool = explicit(
             v, max_pool_hits(x, ans, **window), sizes=x.shape[1:-1], **window
         ),
     ),
+    tangent="v at the maxima",
     formula="max of x over windows",
     partials=("1 at the maximum",),
     samples=_window_samples,

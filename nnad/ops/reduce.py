@@ -194,6 +194,7 @@ def _spread(name: str, forward: Any, weight: Any, formula: str, partial: str) ->
         ),
         vjps=(vjp,),
         jvps=(jvp,),
+        tangent=f"sum of v * {partial}",
         formula=formula,
         partials=(partial,),
         samples=lambda rng: [
@@ -321,6 +322,7 @@ _prod = explicit(
             v * _others(x, axis), axis=axis, keepdims=keepdims
         ),
     ),
+    tangent="sum of v * (product of the other elements)",
     formula="product of x over axes",
     partials=("product of the other elements",),
     samples=lambda rng: [
@@ -370,6 +372,7 @@ def _extreme(name: str, forward: Any) -> Any:
                 v * _share_of_ties(ans, x, axis), axis=axis, keepdims=keepdims
             ),
         ),
+        tangent="mean of v over the ties",
         formula=f"{name} of x over axes",
         partials=("1 / number of ties where x = y, else 0",),
         samples=_samples,

@@ -55,6 +55,7 @@ _softmax = explicit(
     _softmax_forward,
     vjps=(_softmax_derivative,),
     jvps=(_softmax_derivative,),
+    tangent="y * (v - sum(y * v))",
     formula="exp(x) / sum(exp(x))",
     partials=("y * (g - sum(g * y))",),
     samples=_samples,
@@ -81,6 +82,7 @@ _log_softmax = explicit(
     _log_softmax_forward,
     vjps=(lambda g, ans, x, *, axis=-1: g - exp(ans) * r._sum(g, axis=axis, keepdims=True),),
     jvps=(lambda v, ans, x, *, axis=-1: v - r._sum(exp(ans) * v, axis=axis, keepdims=True),),
+    tangent="v - sum(exp(y) * v)",
     formula="x - log(sum(exp(x)))",
     partials=("g - exp(y) * sum(g)",),
     samples=_samples,
@@ -134,6 +136,7 @@ _logsumexp = explicit(
             v * _weights(ans, x, axis), axis=axis, keepdims=keepdims
         ),
     ),
+    tangent="sum(exp(x - y) * v)",
     formula="log(sum(exp(x)))",
     partials=("exp(x - y)",),
     samples=_samples,

@@ -379,6 +379,7 @@ conv = explicit(
         _bias_gradient,
     ),
     jvp=_conv_jvp,
+    tangent="conv(v0, x1) + conv(x0, v1) + v2",
     formula="sum over window and channels of x0 * x1, + x2",
     partials=("conv_input(g, x1)", "conv_weight(x0, g)", "sum of g"),
     samples=lambda rng: [

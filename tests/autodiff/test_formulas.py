@@ -10,7 +10,7 @@ import pytest
 
 import nnad.ops  # noqa: F401  (fills the table)
 from nnad.autodiff.explain.expression import Formula
-from nnad.autodiff.explain.formulas import as_python, defaults, uses_adjoint
+from nnad.autodiff.explain.formulas import as_python, defaults, tells_rules
 from nnad.autodiff.table import TABLE, Primitive
 from nnad.errors import UserError
 
@@ -56,14 +56,20 @@ def texts(
         yield entry.formula, said(*map(names.get, said.variables)), out
     for i, text in enumerate(entry.partials):
         said = read(text, names, entry)
-        if said is None or not (entry.kind == "elementwise" or uses_adjoint(text)):
-            continue
-        factor = 1 if uses_adjoint(text) else g
-        yield (
-            text,
-            factor * said(*map(names.get, said.variables)),
-            cotangent(entry, i, g, out, args, kwargs),
-        )
+        if said and (entry.kind == "elementwise" or tells_rules(entry)):
+            factor = 1 if tells_rules(entry) else g
+            computed = cotangent(entry, i, g, out, args, kwargs)
+            yield text, factor * said(*map(names.get, said.variables)), computed
+    moving = [*entry.differentiable, *[True] * len(args)]
+    tangents = [
+        rng.normal(size=x.shape) if x is not None and moves else None
+        for x, moves in zip(args, moving, strict=False)
+    ]
+    names |= {f"v{i}": v for i, v in enumerate(tangents)} | {"v": tangents[0]}
+    said = read(entry.tangent, names, entry) if entry.tangent else None
+    if said:
+        computed = entry.jvp(tangents, out, *args, **kwargs)
+        yield entry.tangent, said(*map(names.get, said.variables)), computed
 
 
 def cotangent(entry, i, g, out, args, kwargs):
@@ -107,6 +113,7 @@ def test_most_formulas_are_expressions(rng):
         ("divide", {"partials": ("1 / x1", "y / x1")}),
         ("tanh", {"formula": "sinh(x)"}),
         ("matmul", {"partials": ("g @ x1.T", "g.T @ x0")}),
+        ("inv", {"tangent": "y @ v @ y"}),
     ],
 )
 def test_a_wrong_formula_is_seen(name, change, rng):

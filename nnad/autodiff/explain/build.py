@@ -318,7 +318,9 @@ def _partial(node: Node, step: Step, i: int, name: str, contribution: Any) -> Pa
     names = formulas.variables(node.primitive, [x.text for x in step.operands], node.kwargs)
     formula = formulas.derivative(text, names | {"y": step.name, "g": step.bar})
     value = _local(node, step.operands, i)
-    is_rule = formulas.uses_adjoint(text)  # the text of the whole VJP, such as "g @ x1.T"
+    is_rule = bool(text) and formulas.tells_rules(
+        node.primitive
+    )  # the text of the whole VJP, such as "g @ x1.T"
     if value is None:
         rule = f"{step.bar} · {name}" if text else f"VJP of {step.operation} at {step.bar}"
         rule = formula if is_rule else rule

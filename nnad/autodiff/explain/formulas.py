@@ -11,7 +11,6 @@ import ast
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -222,12 +221,11 @@ def derivative(text: str, names: Mapping[str, str]) -> str:
     return put_into_words(text, names) if found is None else found
 
 
-def uses_adjoint(text: str) -> bool:
-    """Whether the text of a derivative is that of the adjoint's rule, such as "g @ x1.T"."""
-    return re.search(r"\bg\b", text) is not None
+def tells_rules(entry: Primitive) -> bool:
+    """Whether the derivatives of an entry are told as rules in g, such as "g @ x1.T"."""
+    return any(re.search(r"\bg\b", text) for text in entry.partials)
 
 
-@cache
 def defaults(entry: Primitive) -> Mapping[str, Any]:
     """The metadata of an operation that need not be given, by name."""
     if not entry.forward.__module__.startswith("nnad."):  # NumPy's out= and where= are none

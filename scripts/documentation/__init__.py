@@ -1,0 +1,1 @@
+"""What makes the generated parts of docs/: the reference of operations, and the figures."""
