@@ -60,7 +60,7 @@ from nnad.layers.conv import (
 )
 from nnad.layers.dropout import Dropout, GaussianNoise, SpatialDropout
 from nnad.layers.embedding import ColumnEmbedding, Embedding, EmbeddingBag, PeriodicEmbedding
-from nnad.layers.linear import Bilinear, Linear, NTKLinear, Scale
+from nnad.layers.linear import Bilinear, Linear, NTKLinear, Scale, TiedLinear
 from nnad.layers.module import Module, ModuleList
 from nnad.layers.normalization import (
     BatchNorm1d,
@@ -176,4 +176,5 @@ __all__ = [
     "Softsign",
     "SpatialDropout",
     "Tanh",
+    "TiedLinear",
 ]

@@ -1,4 +1,4 @@
-"""Affine maps: Linear, NTKLinear, Bilinear, Scale."""
+"""Affine maps: Linear, NTKLinear, TiedLinear, Bilinear, Scale."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nnad.autodiff.tensor import value_of
 from nnad.initializers import initializer
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
-from nnad.ops import linear, multiply, reshape
+from nnad.ops import linear, multiply, reshape, transpose
 from nnad.random import Rng, as_generator
 
-__all__ = ["Bilinear", "Linear", "NTKLinear", "Scale"]
+__all__ = ["Bilinear", "Linear", "NTKLinear", "Scale", "TiedLinear"]
 
 
 class Linear(Module):
@@ -110,11 +110,53 @@ class NTKLinear(Linear):
             rng=rng,
             dtype=dtype,
         )
-        self.factor = 1 / math.sqrt(in_features)
+        self.factor = 1 / math.sqrt(max(1, in_features))
 
     def forward(self, x: Any) -> Any:
         """(..., in_features) -> (..., out_features)."""
         return linear(multiply(x, self.factor), self.weight, self.bias)
+
+
+class TiedLinear(Module):
+    """y = x @ weight.T + bias, with the weight of another layer: of an Embedding, most often.
+
+    A language model that scores tokens by the vectors it reads them with learns from both uses
+    (Press and Wolf 2017). In YAML the weight is a path, as in ``TiedLinear: {weight: 0.weight}``.
+
+    Args:
+        weight: the shared Parameter (out_features, in_features).
+        bias: whether to add a bias of this layer's own, which begins at 0.
+        dtype: of the bias.
+    """
+
+    def __init__(self, weight: Parameter, bias: bool = True, *, dtype: Any = "float32") -> None:
+        super().__init__()
+        if not isinstance(weight, Parameter) or weight.ndim != 2:
+            raise ValueError(
+                "TiedLinear: weight is a Parameter with two axes, such as embedding.weight, got "
+                f"{type(weight).__name__} of shape {getattr(weight, 'shape', None)}"
+            )
+        self.weight = weight
+        self.bias = Parameter(np.zeros(weight.shape[0], dtype)) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        """(..., in_features) -> (..., out_features)."""
+        shape, weight = value_of(x).shape, self.weight
+        if shape[-1] != weight.shape[1]:
+            raise ValueError(
+                f"got an input of shape {shape}, expected (..., {weight.shape[1]}) because the "
+                f"shared weight has shape {weight.shape}"
+            )
+        return linear(x, transpose(weight, (1, 0)), self.bias)
+
+    def multiply_adds(self, inputs: Any, output: Any) -> int:
+        """in_features for each number of the output."""
+        return int(output.size) * self.weight.shape[1]
+
+    def extra_repr(self) -> str:
+        """The sizes."""
+        out_features, in_features = self.weight.shape
+        return f"{in_features}, {out_features}{', bias=False' * (self.bias is None)}"
 
 
 class Scale(Module):

@@ -105,12 +105,19 @@ class AvgPool2d(_AvgPool):
 
 class _Global(Module):
     def _axes(self, x: Any) -> tuple[int, ...]:
-        ndim = value_of(x).ndim
-        if ndim < 3:
-            raise ShapeError(
-                f"got an input of shape {value_of(x).shape}, expected (batch, ..., channels)"
-            )
-        return tuple(range(1, ndim - 1))
+        shape = value_of(x).shape
+        if len(shape) < 3:
+            raise ShapeError(f"got an input of shape {shape}, expected (batch, ..., channels)")
+        _check_positions(shape)
+        return tuple(range(1, len(shape) - 1))
+
+
+def _check_positions(shape: tuple[int, ...]) -> None:
+    if 0 in shape[1:-1]:
+        raise ShapeError(
+            f"got an input of shape {shape}, expected one position or more between batch and "
+            "channels"
+        )
 
 
 class GlobalAvgPool(_Global):
@@ -150,6 +157,7 @@ class _Adaptive(Module):
     def forward(self, x: Any) -> Any:
         """(batch, *positions, channels) -> (batch, *output_size, channels)."""
         shape = check_rank(x, self.dims)
+        _check_positions(shape)
         for axis, (n, m) in enumerate(zip(shape[1:-1], self.output_size, strict=True), start=1):
             if n != m:
                 x = self._reduce(x, axis, *_bounds(n, m))

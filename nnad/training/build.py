@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnad.errors import ConfigError, ShapeError
+from nnad.errors import ConfigError, ShapeError, did_you_mean
 from nnad.training.config.locations import Locations, dotted
 from nnad.training.layer_entries import DATA_ARGUMENTS, LayerEntry, parse_layers
 from nnad.training.outputs import metric_problem, output_problem, outputs_wanted
@@ -22,7 +22,7 @@ from nnad.training.registry import entries, make
 
 if TYPE_CHECKING:
     from nnad.data.dataset import DataSplits, Meta
-    from nnad.layers import Module
+    from nnad.layers import Module, Parameter
     from nnad.optimizers import Optimizer
     from nnad.schedules import Schedule
     from nnad.training.config import Component, Config
@@ -232,6 +232,7 @@ class _Builder:
         self.data_arguments = data_arguments
         self.locations = locations
         self.out_features: int | None = None  # of the last layer, if what trains it tells
+        self.layers: list[Module] = []  # of the model, as far as it is made
         self.tokens = False  # whether the input is integers
         self.problems: list[str] = []
 
@@ -270,6 +271,8 @@ class _Builder:
             self.source = dotted(layer.path)
             if module is not None:
                 modules.append(module)
+                if len(layer.path) == len(("model", 0, "name")):
+                    self.layers.append(module)
         return modules, sample
 
     def make(self, layer: LayerEntry, sample: np.ndarray | None) -> Module | None:
@@ -287,8 +290,24 @@ class _Builder:
             self.report((*layer.path, name), "is missing, and does not follow from the data")
         if missing:
             return None
+        if self.too_small(layer):
+            return None
         known = layer.entry.parameters
         return self.construct(layer, [], {n: v for n, v in supplied.items() if n in known})
+
+    def too_small(self, layer: LayerEntry) -> bool:
+        """Report tables with fewer rows than the data has tokens or categories."""
+        before = len(self.problems)
+        for name in ("num_embeddings", "cardinalities"):
+            given, wanted = layer.arguments.get(name), self.data_arguments.get(name)
+            if given is None or wanted is None:
+                continue
+            if np.shape(given) != np.shape(wanted) or np.any(np.less(given, wanted)):
+                self.report(
+                    (*layer.path, name),
+                    f"is {given}, but the data needs {wanted}; write that, or leave it out",
+                )
+        return len(self.problems) > before
 
     def make_container(self, layer: LayerEntry, sample: np.ndarray | None) -> Module | None:
         """Make a layer that holds others: each argument is one chain, or several beside it."""
@@ -339,15 +358,31 @@ class _Builder:
         self, layer: LayerEntry, positional: list[Any], supplied: dict[str, Any]
     ) -> Module | None:
         """Call the layer's class; what the configuration gives goes before what is supplied."""
+        given = {**supplied, **layer.arguments}
+        for name in layer.references:
+            given[name] = self.parameter((*layer.path, name), layer.arguments[name])
+            if given[name] is None:
+                return None
         if "rng" in inspect.signature(layer.entry.make).parameters:
-            supplied = {**supplied, "rng": self.rng}
+            given["rng"] = self.rng
         try:
-            return make(layer.entry, positional, {**supplied, **layer.arguments})
+            return make(layer.entry, positional, given)
         except (ValueError, TypeError) as error:
             self.report(layer.path, str(error))
         except (MemoryError, OverflowError):
             self.report(layer.path, "its parameters do not fit into memory; choose smaller sizes")
         return None
+
+    def parameter(self, path: Path, name: str) -> Parameter | None:
+        """Return the parameter of a layer before that another one shares; None if there is none."""
+        named = {
+            f"{i}.{own}": p for i, m in enumerate(self.layers) for own, p in m.named_parameters()
+        }
+        if name not in named:
+            hint = did_you_mean(str(name), named) or ";"
+            before = ", ".join(named) or "none"
+            self.report(path, f"{name!r} is no parameter of a layer before{hint} there: {before}")
+        return named.get(name)
 
     def run(
         self, module: Module, layer: LayerEntry, sample: np.ndarray | None

@@ -46,6 +46,13 @@ class LayerEntry:
         """Arguments that equal the size of an axis of the input."""
         return dict(getattr(self.entry.make, "input_sizes", {}))
 
+    @property
+    def references(self) -> list[str]:
+        """Arguments that name a parameter of a layer before, which the two then share."""
+        from nnad.layers import Parameter
+
+        return [name for name in self.arguments if self.entry.hints.get(name) is Parameter]
+
 
 def parse_layers(items: Sequence[Any], path: Path, report: Report) -> tuple[LayerEntry, ...]:
     """Read a list of layer entries, all the way down.

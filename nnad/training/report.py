@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnad.layers import summary
 from nnad.training.trainer import evaluating
 
 if TYPE_CHECKING:
-    from nnad.data.dataset import DataSplits, Split
+    from nnad.data.dataset import DataSplits
     from nnad.training.build import Job
 
 __all__ = ["check_report", "closing_table", "score_table", "table"]
@@ -41,6 +42,8 @@ def score_table(scores: Mapping[str, float]) -> str:
 def closing_table(run: str, summary: Mapping[str, Any]) -> str:
     """The results of a run and of its baseline, side by side, with times.
 
+    They are those of the test part; without one, those of the validation part.
+
     Args:
         run: where the run is.
         summary: as in ``summary.json``.
@@ -52,42 +55,29 @@ def closing_table(run: str, summary: Mapping[str, Any]) -> str:
     )
     columns = [("nnad", summary)] + ([(baseline["estimator"], baseline)] if baseline else [])
     rows = [["", *(name for name, _ in columns)]]
+    part = "test" if summary["test"] else "validation"
     rows += [
-        [f"test {name}", *(number(c["test"].get(name)) for _, c in columns)]
-        for name in summary["test"]
+        [f"{part} {name}", *(number(c.get(part, {}).get(name)) for _, c in columns)]
+        for name in summary.get(part, {})
     ]
     rows.append(["fit seconds", *(f"{c['fit_seconds']:.2f}" for _, c in columns)])
     return f"{head}\n{table(rows)}"
 
 
 def check_report(job: Job, data: DataSplits, batch_size: int) -> str:
-    """The parts of the data, each layer's output shape and parameters, and one batch's loss."""
+    """The parts of the data, each layer's shapes, parameters and multiply-adds, a batch's loss."""
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     lines = [
         f"data: {name} {len(part):,} rows of shape {tuple(part.x.shape[1:])}"
         for name, part in parts.items()
         if part is not None
     ]
-    shapes, loss = _one_batch(job, data.train, batch_size)
-    rows = [["layer", "output", "parameters"]]
-    for name, module in job.model.named_children():
-        layer = f"{name}.{type(module).__name__}"
-        rows.append([layer, str(shapes.get(name, "")), f"{module.parameter_count():,}"])
-    rows.append(["all", "", f"{job.model.parameter_count():,}"])
-    return "\n".join([*lines, table(rows), f"loss of the first batch: {number(loss)}"])
-
-
-def _one_batch(job: Job, split: Split, batch_size: int) -> tuple[dict[str, tuple[int, ...]], float]:
-    """Run the first rows through the layers, noting the shape that each returns."""
-    shapes = {}
-    x: Any = split.x[:batch_size]
+    rows = slice(0, batch_size)
+    costs = summary(job.model, data.train.x[rows])
     with evaluating(job.model):
-        for name, module in job.model.named_children():
-            x = module(x)
-            x = x[0] if isinstance(x, tuple) else x
-            shapes[name] = tuple(x.shape)
-        loss = job.loss(x, split.y[:batch_size])
-    return shapes, float(np.asarray(loss.data))
+        loss = job.loss(job.model(data.train.x[rows]), data.train.y[rows])
+    value = float(np.asarray(loss.data))
+    return "\n".join([*lines, str(costs), f"loss of the first batch: {number(value)}"])
 
 
 def number(value: float | None) -> str:

@@ -221,6 +221,14 @@ MAPS = {
     L.NTKLinear: [
         Row(lambda: L.NTKLinear(4, 3), (real(2, 5, 4),), lambda x, p: affine(x / 2, p)),
     ],
+    L.TiedLinear: [
+        Row(
+            lambda bias=bias: L.TiedLinear(L.Parameter(real(3, 4).astype("f4")), bias),
+            (real(2, 5, 4),),
+            lambda x, p: x @ p["weight"].T + p.get("bias", 0),
+        )
+        for bias in (True, False)
+    ],
     L.Scale: [Row(lambda: L.Scale(4), (real(2, 5, 4),), lambda x, p: x * p["scale"])],
     L.Sequential: [
         Row(

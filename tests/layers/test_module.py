@@ -327,6 +327,13 @@ BAD_CALLS = [
     (L.PReLU(2), X, r"PReLU: .*num_parameters=2"),
     (L.Parallel(L.Linear(3, 1), L.Linear(3, 2)), X, r"return shapes \[\(6, 1\), \(6, 2\)\]"),
     (L.PeriodicEmbedding(2), X, r"PeriodicEmbedding: .*expected \(\.\.\., 2\)"),
+    (L.NTKLinear(2, 3), X, r"NTKLinear: .*\(6, 3\).*in_features=2"),
+    (L.TiedLinear(L.Linear(2, 4).weight), X, r"TiedLinear: .*expected \(\.\.\., 4\) because"),
+    (L.Scale(2), X, r"Scale: got an input of shape \(6, 3\), expected \(\.\.\., 2\)"),
+    *(
+        (pool, np.zeros((2, 0, 3), "f4"), r"Pool.*\(2, 0, 3\), expected one position or more")
+        for pool in (L.GlobalAvgPool(), L.GlobalMaxPool(), L.AdaptiveAvgPool1d(2))
+    ),
 ]
 
 
@@ -375,6 +382,8 @@ BAD_CONSTRUCTIONS = [
     (lambda: L.MultiHeadAttention(8, 4, num_kv_heads=3), "num_heads=4 does not divide"),
     (lambda: L.LSTM(3, 0), "are 1 or more"),
     (lambda: L.RNN(3, 2, nonlinearity="sin"), 'nonlinearity is "tanh" or "relu"'),
+    (lambda: L.PeriodicEmbedding(2, numeric_features=3), "numeric_features is 1 to in_features=2"),
+    (lambda: L.TiedLinear(L.Linear(2, 3).bias), r"two axes, .*, got Parameter of shape \(3,\)"),
     (lambda: L.GELU("fast"), 'approximate is "none" or "tanh"'),
     (lambda: L.Upsample(2, mode="cubic"), 'mode is "nearest" or "bilinear"'),
     (lambda: L.EmbeddingBag(3, 2, "median"), 'mode is "mean", "sum" or "max"'),

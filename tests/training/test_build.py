@@ -129,8 +129,24 @@ def test_a_text_tells_how_many_tokens_there_are():
     meta = meta_of((6,), task="language_model", outputs=11)
     model = build_model(config_of("[{Embedding: {embedding_dim: 2}}, Linear]"), meta)
     assert model[0].num_embeddings == model[1].out_features == 11
+    few = "[{Embedding: {num_embeddings: 9, embedding_dim: 2}}, Linear]"
+    with pytest.raises(ConfigError, match=r"model.0.Embedding.num_embeddings: is 9, but .* 11;"):
+        build_model(config_of(few), meta)
     with pytest.raises(ConfigError, match="ends with 5 outputs, expected 11"):
         build_model(config_of("[{Embedding: {embedding_dim: 5}}]"), meta)
+
+
+def test_tied_weights():
+    meta = meta_of((6,), task="language_model", outputs=11)
+    entries = "[{Embedding: {embedding_dim: 4}}, ReLU, {TiedLinear: {weight: 0.weight}}]"
+    model = build_model(config_of(entries), meta)
+    assert model[2].weight is model[0].weight
+    assert model.parameter_count() == 11 * 4 + 11
+    message = "config:2: model.2.TiedLinear.weight: '0.wight' is no parameter of a layer before;"
+    with pytest.raises(ConfigError, match=message + " did you mean '0.weight'"):
+        build_model(config_of(entries.replace("0.weight", "0.wight")), meta)
+    with pytest.raises(ConfigError, match=r"config:2: model.2.TiedLinear.weight: 1 is no param"):
+        build_model(config_of(entries.replace("0.weight", "1")), meta)
 
 
 def test_recurrent_layers_pass_their_outputs_on():

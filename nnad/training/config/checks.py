@@ -59,6 +59,8 @@ def _check_model(config: Config) -> Iterator[tuple[Path, str]]:
     layers = parse_layers(config.model, ("model",), lambda *problem: found.append(problem))
     wrong = [path for path, _ in found]
     for layer in _all_layers(layers):
+        if layer.references:  # known when the layers before are made
+            continue
         if not any(path[: len(layer.path)] == layer.path for path in wrong):
             found += _trial(layer.entry, layer.arguments, layer.path)
     yield from found
