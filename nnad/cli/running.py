@@ -24,30 +24,35 @@ def run(command: Callable[..., int], arguments: Sequence[str], **keywords: Any) 
             warnings.simplefilter("always", UserWarning)
             return command(arguments, **keywords)
     except UserError as error:
-        complain(*error.problems)
-        return BAD_INPUT
+        return end(BAD_INPUT, *error.problems)
     except DivergedError as error:
-        complain(str(error))
-        return DIVERGED
+        return end(DIVERGED, str(error))
     except NnadError as error:
-        complain(*str(error).splitlines())
-        return BAD_INPUT
+        return end(BAD_INPUT, *str(error).splitlines())
     except Interrupted as error:
-        complain(*error.args)
-        return error.exit_status
+        return end(error.exit_status, *error.args)
     except KeyboardInterrupt:
-        return 130
+        return end(130)
     except BrokenPipeError:  # the reader of our output has gone, as in `nnad ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         from nnad.training.checkpoint import describe_os_error
 
-        complain(f"{error.filename or 'input/output'}: {describe_os_error(error)}")
-        return BAD_INPUT
+        return end(BAD_INPUT, f"{error.filename or 'input/output'}: {describe_os_error(error)}")
     except MemoryError as error:
-        complain(f"not enough memory: {error}; try a smaller data.batch_size or model")
-        return BAD_INPUT
+        return end(BAD_INPUT, f"not enough memory: {error}; try a smaller data.batch_size or model")
+
+
+def end(status: int, *lines: str) -> int:
+    """Tell `lines` on stderr, once for all processes of the job; returns the exit status."""
+    from nnad.distributed import Communicator, world
+
+    try:
+        group = world()
+    except UserError:  # which may be what is to be told
+        group = Communicator()
+    return group.end(status, lines)
 
 
 def complain(*lines: str) -> None:
@@ -58,4 +63,7 @@ def complain(*lines: str) -> None:
 
 def show_warning(message: Any, category: Any, *args: Any, **kwargs: Any) -> None:
     """Tell a warning as one line, without the place in our source it was raised at."""
-    complain(f"warning: {' '.join(str(message).split())}")
+    from nnad.distributed.launch import world
+
+    if world().leads:
+        complain(f"warning: {' '.join(str(message).split())}")

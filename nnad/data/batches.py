@@ -17,6 +17,7 @@ import numpy as np
 
 from nnad.data.dataset import Split
 from nnad.data.lazy import LazyRows
+from nnad.distributed.shares import share_of
 
 __all__ = ["Batch", "BatchIterator", "permutation"]
 
@@ -26,11 +27,16 @@ Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarr
 
 
 class Batch(NamedTuple):
-    """Inputs, targets and weights (or None) of some rows; views that later batches overwrite."""
+    """Inputs, targets and weights (or None) of some rows; views that later batches overwrite.
+
+    Where processes share a batch, `share` says which of its rows these are: the first, the one
+    after the last, and how many there are in all.
+    """
 
     x: np.ndarray
     y: np.ndarray
     weight: np.ndarray | None
+    share: tuple[int, int, int] | None = None
 
 
 def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
@@ -54,6 +60,7 @@ class BatchIterator:
         augment: function of (x, y, rng) applied to each batch; see `nnad.data.augment`.
         prefetch: gather the next rows in a thread; None: only for rows read on demand and
             augmented ones.
+        part: (rank, size): give only one process's share of the rows of each batch.
 
     Attributes:
         epoch, step: the position: of the next batch, counted from 0.
@@ -76,6 +83,7 @@ class BatchIterator:
         seed: int = 0,
         augment: Augment | None = None,
         prefetch: bool | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -95,9 +103,14 @@ class BatchIterator:
                 + (", drop_last" if drop_last else "")
             )
         row_bytes = max(1, split.x.nbytes // max(1, rows))
-        self._chunk = max(1, CHUNK_BYTES // (row_bytes * batch_size)) * batch_size
-        self._in_place = not (shuffle or lazy)
-        self._buffers = [_Buffers(split, min(self._chunk, self.rows)) for _ in range(self._depth)]
+        self.part = part
+        shared = part[1] > 1
+        self._chunk = max(1, CHUNK_BYTES // (row_bytes * batch_size))  # batches gathered at once
+        self._in_place = not (shuffle or lazy or shared)
+        self._gathers_share = shared and augment is None  # augmenting needs the whole batch
+        self._edges = self._edges_of_batches()
+        room = min(self._chunk * batch_size, self.rows)
+        self._buffers = [_Buffers(split, room) for _ in range(self._depth)]
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
     @property
@@ -129,42 +142,78 @@ class BatchIterator:
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on; leaves the position alone."""
         chunks = self._chunks(epoch, start)
-        size = self.batch_size
         for first, x, y, weight in _ahead(chunks) if self.prefetch else chunks:
-            for a in range(max(0, start * size - first), len(y), size):
-                rows = slice(a, a + size)
-                yield Batch(x[rows], y[rows], None if weight is None else weight[rows])
+            for number in range(max(first, start), min(first + self._chunk, len(self))):
+                rows, share = self._place(number, first)
+                yield Batch(x[rows], y[rows], None if weight is None else weight[rows], share)
+
+    def _edges_of_batches(self) -> list[int]:
+        """Where each batch begins, and the last one ends, in the rows that are gathered."""
+        edges = np.minimum(np.arange(len(self) + 1) * self.batch_size, self.rows)
+        if self._gathers_share:
+            shares = [self._share(number) for number in range(len(self))]
+            edges[1:] = np.cumsum([share.stop - share.start for share in shares])
+        return edges.tolist()
+
+    def _share(self, number: int) -> slice:
+        """The rows of a batch, counted within it, that this process takes."""
+        return share_of(self._size_of(number), *self.part)
+
+    def _size_of(self, number: int) -> int:
+        """The rows of a batch that all processes have together."""
+        return min(self.batch_size, self.rows - number * self.batch_size)
+
+    def _place(self, number: int, first: int) -> tuple[slice, tuple[int, int, int] | None]:
+        """Where a batch lies in the rows gathered from batch `first` on, and its share."""
+        base = self._edges[first]
+        begin, end = self._edges[number] - base, self._edges[number + 1] - base
+        if self.part[1] == 1:
+            return slice(begin, end), None
+        share = self._share(number)
+        if not self._gathers_share:
+            begin, end = begin + share.start, begin + share.stop
+        return slice(begin, end), (share.start, share.stop, self._size_of(number))
 
     def _chunks(
         self, epoch: int, start: int
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
-        """(first row, x, y, weight) of runs of batches, from the one that holds batch ``start``."""
-        if self.shuffle and self._order[0] != epoch:
-            self._order = (epoch, permutation(len(self.split), self.seed, epoch))
-        order = self._order[1]
-        begin = start * self.batch_size // self._chunk * self._chunk
-        for turn, first in enumerate(range(begin, self.rows, self._chunk)):
-            last = min(first + self._chunk, self.rows)
+        """(first batch, x, y, weight) of runs of batches, from the one that holds ``start``."""
+        begin = start // self._chunk * self._chunk
+        for turn, first in enumerate(range(begin, len(self), self._chunk)):
+            last = min(first + self._chunk, len(self))
             if self._in_place:
-                split = self.split
-                weight = None if split.weight is None else split.weight[first:last]
-                x, y = split.x[first:last], split.y[first:last]
+                split, rows = self.split, slice(self._edges[first], self._edges[last])
+                weight = None if split.weight is None else split.weight[rows]
+                x, y = split.x[rows], split.y[rows]
             else:
-                index = order[first:last] if self.shuffle else np.arange(first, last)
+                index = self._rows_of(epoch, first, last)
                 x, y, weight = self._buffers[turn % self._depth].gather(self.split, index)
             if self.augment is not None:
-                x, y = self._augmented(x, y, epoch, first, max(first, start * self.batch_size))
+                x, y = self._augmented(x, y, epoch, first)
             yield first, x, y, weight
 
+    def _rows_of(self, epoch: int, first: int, last: int) -> np.ndarray:
+        """The rows to gather for the batches from `first` to before `last`."""
+        if self.shuffle and self._order[0] != epoch:
+            self._order = (epoch, permutation(len(self.split), self.seed, epoch))
+        size = self.batch_size
+        span = slice(first * size, min(last * size, self.rows))
+        index = self._order[1][span] if self.shuffle else np.arange(span.start, span.stop)
+        if not self._gathers_share:
+            return index
+        shares = [self._share(number) for number in range(first, last)]
+        return np.concatenate(
+            [index[i * size :][share] for i, share in enumerate(shares)], dtype=np.int64
+        )
+
     def _augmented(
-        self, x: np.ndarray, y: np.ndarray, epoch: int, first: int, needed: int
+        self, x: np.ndarray, y: np.ndarray, epoch: int, first: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Change each batch of a chunk by random numbers that depend on its number alone."""
         assert self.augment is not None
         xs, ys = [], []
-        for a in range(0, len(y), self.batch_size):
+        for number, a in enumerate(range(0, len(y), self.batch_size), first):
             b = a + self.batch_size
-            number = (first + a) // self.batch_size
             rng = np.random.Generator(np.random.PCG64([self.seed, epoch, number]))
             new_x, new_y = self.augment(x[a:b], y[a:b], rng)
             xs.append(new_x)

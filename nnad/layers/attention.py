@@ -15,7 +15,7 @@ from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
 from nnad.ops.attention import attention, rotary, rotary_angles, self_attention
 from nnad.ops.fused import linear
-from nnad.ops.noise import dropout_mask
+from nnad.ops.noise import dropout_mask, share_argument
 from nnad.random import Rng, as_generator, default_generator
 
 __all__ = [
@@ -142,7 +142,9 @@ class MultiHeadAttention(Module):
             return None
         shape = (q.shape[0], self.num_heads, q.shape[1], k.shape[1])
         generator = default_generator() if self.rng is None else self.rng
-        return dropout_mask(shape=shape, p=self.dropout, dtype=q.dtype, generator=generator)
+        return dropout_mask(
+            shape=shape, p=self.dropout, dtype=q.dtype, generator=generator, **share_argument()
+        )
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 3 or shape[-1] != self.embed_dim:

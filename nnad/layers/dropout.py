@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnad.layers.module import Module
-from nnad.ops.noise import dropout, gaussian_noise
+from nnad.ops.noise import dropout, gaussian_noise, share_argument
 from nnad.random import Rng, as_generator, default_generator
 
 __all__ = ["Dropout", "GaussianNoise", "SpatialDropout"]
@@ -90,8 +90,13 @@ class GaussianNoise(_Random):
         """Any shape to the same shape."""
         if not self.training or self.std == 0:
             return x
-        noise = gaussian_noise(shape=x.shape, std=self.std, dtype=x.dtype, generator=self.generator)
-        return x + noise
+        return x + gaussian_noise(
+            shape=x.shape,
+            std=self.std,
+            dtype=x.dtype,
+            generator=self.generator,
+            **share_argument(),
+        )
 
     def extra_repr(self) -> str:
         """The argument."""

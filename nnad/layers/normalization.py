@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnad.autodiff.tensor import value_of
+from nnad.distributed.collective import synchronized_batch_norm, synchronizes_batch_norm
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
 from nnad.ops import reshape
@@ -75,13 +76,12 @@ class _BatchNorm(Module):
             return batch_norm_fixed(
                 x, self.weight, self.bias, self.running_mean, self.running_var, eps=self.eps
             )
-        count = value_of(x).size // self.num_features
+        y, mean, variance, count = self._normalize(x)
         if count < 2:
             raise ValueError(
                 f"got an input of shape {value_of(x).shape}: one value per feature has no variance "
                 "to train on; use batches of 2 rows or more, or drop a last batch of one row"
             )
-        y, mean, variance = batch_norm(x, self.weight, self.bias, eps=self.eps)
         update_running_statistics(
             self.running_mean,
             self.running_var,
@@ -91,6 +91,13 @@ class _BatchNorm(Module):
             count=count,
         )
         return y
+
+    def _normalize(self, x: Any) -> tuple[Any, Any, Any, int]:
+        """Output, mean, variance and number of values, of this batch or of all processes'."""
+        if synchronizes_batch_norm():
+            return synchronized_batch_norm(x, self.weight, self.bias, eps=self.eps)
+        count = value_of(x).size // self.num_features
+        return *batch_norm(x, self.weight, self.bias, eps=self.eps), count
 
     def extra_repr(self) -> str:
         """The arguments."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,19 +12,58 @@ import numpy as np
 from nnad.autodiff.table import effect
 from nnad.autodiff.tensor import value_of
 
-__all__ = ["dropout", "dropout_mask", "gaussian_noise"]
+__all__ = ["dropout", "dropout_mask", "gaussian_noise", "share_argument", "sharing_draws"]
+
+Share = tuple[int, int, int]  # first row, row after the last, rows in all
+_shares: list[Share] = []
+
+
+@contextmanager
+def sharing_draws(begin: int, end: int, total: int) -> Iterator[None]:
+    """Within the block arrays are rows `begin` to `end` of a batch of `total`.
+
+    What is drawn for their rows is what would be drawn for them in the whole batch, and the
+    generator moves on by the whole batch: processes that hold its parts draw as one.
+    """
+    _shares.append((begin, end, total))
+    try:
+        yield
+    finally:
+        _shares.pop()
+
+
+def share_argument() -> dict[str, Share]:
+    """The argument `share=` of a draw for every row; none where no rows are shared."""
+    return {"share": _shares[-1]} if _shares else {}
+
+
+def _whole(shape: Any, share: Share | None) -> tuple[tuple[int, ...], slice]:
+    """The shape to draw for the whole batch, and the rows of it that are wanted here."""
+    if share is None or not shape:
+        return shape, slice(None)
+    begin, end, total = share
+    times = max(1, shape[0] // max(1, end - begin))  # rows here to one of the batch
+    return (total * times, *shape[1:]), slice(begin * times, end * times)
 
 
 def _dropout_mask(
-    *, shape: Any, p: float, dtype: Any, generator: np.random.Generator, out: Any = None
+    *,
+    shape: Any,
+    p: float,
+    dtype: Any,
+    generator: np.random.Generator,
+    share: Share | None = None,
+    out: Any = None,
 ) -> np.ndarray:
     """1 / (1 - p) where a draw of 32 random bits is at least p 2³², else 0."""
     mask = np.empty(shape, dtype) if out is None else out
     if p >= 1:
         mask[...] = 0
         return mask
-    bits: Any = generator.bit_generator.random_raw((mask.size + 1) // 2)
-    draws = bits.view(np.uint32)[: mask.size].reshape(mask.shape)
+    drawn, rows = _whole(mask.shape, share)
+    count = math.prod(drawn)
+    bits: Any = generator.bit_generator.random_raw((count + 1) // 2)
+    draws = bits.view(np.uint32)[:count].reshape(drawn)[rows]
     kept = draws >= np.uint32(min(round(p * 2**32), 2**32 - 1))
     return np.multiply(kept, mask.dtype.type(1 / (1 - p)), out=mask)
 
@@ -30,12 +72,19 @@ dropout_mask = effect("dropout_mask", _dropout_mask)
 
 
 def _gaussian_noise(
-    *, shape: Any, std: float, dtype: Any, generator: np.random.Generator, out: Any = None
+    *,
+    shape: Any,
+    std: float,
+    dtype: Any,
+    generator: np.random.Generator,
+    share: Share | None = None,
+    out: Any = None,
 ) -> np.ndarray:
     """Independent normal draws of mean 0."""
-    drawn = np.dtype(dtype) if np.dtype(dtype) == np.float32 else np.dtype(np.float64)
-    noise: Any = generator.standard_normal(shape, dtype=drawn.type)
-    noise = np.multiply(noise, drawn.type(std), out=noise).astype(dtype, copy=False)
+    precision = np.dtype(dtype) if np.dtype(dtype) == np.float32 else np.dtype(np.float64)
+    drawn, rows = _whole(shape, share)
+    noise: Any = generator.standard_normal(drawn, dtype=precision.type)[rows]
+    noise = np.multiply(noise, precision.type(std), out=noise).astype(dtype, copy=False)
     if out is None:
         return noise
     out[...] = noise
@@ -60,4 +109,5 @@ def dropout(x: Any, p: float, generator: np.random.Generator, *, axes: Any = Non
     if axes is not None:
         kept = {axis % len(shape) for axis in axes}
         shape = tuple(n if i in kept else 1 for i, n in enumerate(shape))
-    return x * dropout_mask(shape=shape, p=p, dtype=x.dtype, generator=generator)
+    share = share_argument() if shape[:1] == x.shape[:1] else {}
+    return x * dropout_mask(shape=shape, p=p, dtype=x.dtype, generator=generator, **share)

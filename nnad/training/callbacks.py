@@ -149,14 +149,14 @@ class Interruption(Callback):
         self._training = True
 
     def on_step_end(self, trainer: Trainer) -> None:
-        if self.received is not None:
-            raise Interrupted(self.received)
+        if (number := trainer.heeded(self.received)) is not None:
+            raise Interrupted(number)
 
     def on_epoch_end(self, trainer: Trainer, row: Mapping[str, float]) -> None:
-        if self.received is not None and not trainer.finished:
-            raise Interrupted(self.received)
+        if (number := trainer.heeded(self.received)) is not None and not trainer.finished:
+            raise Interrupted(number)
 
     def on_fit_end(self, trainer: Trainer) -> None:
         self._training = False
-        if self.received is not None:
-            raise Interrupted(self.received)
+        if (number := trainer.heeded(self.received)) is not None:
+            raise Interrupted(number)

@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from nnad import data as nnad_data
 from nnad import random
 from nnad.data.dataset import DataSplits, Meta
+from nnad.distributed import world
 from nnad.errors import CheckpointError, ConfigError, DivergedError, NnadError, UserError
 from nnad.metrics import is_score
 from nnad.optimizers import EMA
@@ -50,7 +52,7 @@ def start(path: str, overrides: Sequence[str], overwrite: bool, interruption: In
     """
     config = load_config(path, overrides)
     with RunFolder(Path(config.output.dir) / config.output.name) as folder:
-        folder.reserve(to_yaml(config), overwrite)
+        world().lead(lambda: folder.reserve(to_yaml(config), overwrite))
         return train(config, folder, None, interruption)
 
 
@@ -68,7 +70,7 @@ def resume(path: str, overrides: Sequence[str], interruption: Interruption) -> s
     """
     folder = RunFolder(path)
     with folder:
-        folder.take_up()
+        world().lead(folder.take_up)
         before = load_config(folder.config)
         config = load_config(folder.config, overrides)
         require_lengthening(before, config, overrides)
@@ -79,7 +81,7 @@ def resume(path: str, overrides: Sequence[str], interruption: Interruption) -> s
         if state["finished"] == length and folder.summary.exists():
             return f"{folder.path} is finished after {state['counters']['epoch']} epochs"
         if overrides:
-            folder.write_config(to_yaml(config))
+            world().lead(lambda: folder.write_config(to_yaml(config)))
         return train(config, folder, state, interruption)
 
 
@@ -106,7 +108,7 @@ def train(
     try:
         return run_job(config, folder, state, interruption)
     except Interrupted as signal:
-        if folder.is_ours:
+        if folder.is_ours or not world().leads:
             signal.args = (f"{signal}; continue with --resume {folder.path}",)
         raise
 
@@ -118,6 +120,9 @@ def run_job(
     interruption: Interruption,
 ) -> str:
     """The same, without word of how to continue after a signal."""
+    group = world()
+    group.timeout_seconds = config.distributed.timeout_seconds
+    group.announce()
     with ExitStack() as stack:
         limit_threads(config, stack)
         random.seed(config.seed)
@@ -130,14 +135,20 @@ def run_job(
             config.trainer.checkpoint_every_steps,
             folder.read_seconds() if state else 0.0,
         )
-        trainer = make_trainer(config, job, data, [recorder, *progress(config), interruption])
+        around = [recorder, *progress(config)] if group.leads else []
+        trainer = make_trainer(config, job, data, [*around, interruption])
         if state is None:
-            folder.begin(to_yaml(config), preprocessing_state(data.meta), initial_state(trainer))
-            folder.write_json(folder.environment, environment())
+            group.lead(lambda: begin(folder, config, trainer, data))
         else:
             take_up(folder, trainer, data, state)
         fit(trainer, data, recorder)
         return conclude(folder, config, trainer, data, estimator, recorder.seconds)
+
+
+def begin(folder: RunFolder, config: Config, trainer: Trainer, data: DataSplits) -> None:
+    """Write what a run has before its first step."""
+    folder.begin(to_yaml(config), preprocessing_state(data.meta), initial_state(trainer))
+    folder.write_json(folder.environment, environment())
 
 
 def fit(trainer: Trainer, data: DataSplits, recorder: Recorder) -> None:
@@ -147,7 +158,7 @@ def fit(trainer: Trainer, data: DataSplits, recorder: Recorder) -> None:
         trainer.fit(data.train, data.validation)
     except Interrupted as signal:
         if not trainer.finished:
-            recorder.save(trainer)
+            world().lead(lambda: recorder.save(trainer))
         signal.args = (f"{signal} after step {trainer.step} (epoch {trainer.epoch + 1})",)
         raise
     except DivergedError as error:
@@ -178,6 +189,8 @@ def conclude(
             for name, column in trainer.history.items()
             if name.startswith("val_")
         }
+    if not world().leads:
+        return ""
     if estimator is not None:
         summary["baseline"] = run_baseline(estimator, config, trainer, data)
     folder.write_json(folder.summary, without_nan(summary))
@@ -231,7 +244,13 @@ def make_trainer(
     """The trainer of a job."""
     settings = config.trainer
     batching = nnad_data.batching(config.data.model_dump(), data)
-    return Trainer(
+    kind: Callable[..., Trainer] = Trainer
+    if world().size > 1:
+        from nnad.training.parallel import ParallelTrainer
+
+        synchronize = config.distributed.batch_norm == "synchronized"
+        kind = partial(ParallelTrainer, communicator=world(), synchronize_batch_norm=synchronize)
+    return kind(
         job.model,
         job.loss,
         job.optimizer,
@@ -303,11 +322,17 @@ def progress(config: Config) -> list[Callback]:
 
 
 def limit_threads(config: Config, stack: ExitStack) -> None:
-    """Hold the matrix products to the configured number of threads while `stack` is open."""
-    if config.trainer.threads != "auto":
+    """Hold the matrix products to the configured number of threads while `stack` is open.
+
+    Processes that share a machine share its cores.
+    """
+    threads = config.trainer.threads
+    if threads == "auto" and world().local_size > 1:
+        threads = max(1, (os.cpu_count() or 1) // world().local_size)
+    if threads != "auto":
         from threadpoolctl import threadpool_limits
 
-        stack.enter_context(threadpool_limits(config.trainer.threads))
+        stack.enter_context(threadpool_limits(threads))
 
 
 # Checkpoints --------------------------------------------------------------------------------------
@@ -343,6 +368,11 @@ def take_up(
         raise CheckpointError(
             f"{folder.last}: the checkpoint does not fit {folder.config}: {reason}"
         ) from error
+    world().lead(lambda: rewrite_reports(folder, trainer))
+
+
+def rewrite_reports(folder: RunFolder, trainer: Trainer) -> None:
+    """Bring what a run reports back to where its checkpoint was taken."""
     folder.summary.unlink(missing_ok=True)
     folder.write_rows(trainer.history)
 

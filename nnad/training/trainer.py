@@ -246,10 +246,14 @@ class Trainer:
             found.append((loss_sum, weight))
             return loss_sum / weight
 
-        if not any(map(weight_of, held)):
+        if not self.have_weight(held):
             return 0.0, 0.0
         self.optimizer.step(closure)
         return found[0]
+
+    def have_weight(self, batches: Sequence[Batch]) -> bool:
+        """Whether any row of `batches` counts."""
+        return any(map(weight_of, batches))
 
     def compute_gradient(self, batches: Iterable[Batch]) -> tuple[float, float]:
         """Leave the gradient over all `batches` in the parameters, checked and clipped.
@@ -308,7 +312,11 @@ class Trainer:
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """The loss (a weighted mean over all rows) and the metrics of the model on `split`."""
-        return self.score(predict(self.model, split.x, self.batch_size), split)
+        return self.score(self.outputs(split.x), split)
+
+    def outputs(self, x: Any) -> np.ndarray:
+        """What the model gives for the rows of `x`, in evaluation mode."""
+        return predict(self.model, x, self.batch_size)
 
     def score(self, outputs: np.ndarray, split: Split) -> dict[str, float]:
         """The loss and the metrics of given outputs for the rows of `split`."""
@@ -354,6 +362,10 @@ class Trainer:
     def remaining_batches(self) -> Any:
         """The batches of the current epoch from the next step on: a generator."""
         return self.iterator.batches(self.epoch, self.steps_in_epoch * self.accumulate)
+
+    def heeded(self, signal_number: int | None) -> int | None:
+        """The signal that ends training now, given the one that this process has received."""
+        return signal_number
 
     @property
     def total_steps(self) -> int:

@@ -29,6 +29,7 @@ __all__ = [
     "Component",
     "Config",
     "Data",
+    "Distributed",
     "EarlyStopping",
     "Output",
     "Trainer",
@@ -240,6 +241,18 @@ class Baseline(Section):
         return {"estimator": value} if isinstance(value, str) else value
 
 
+class Distributed(Section):
+    """How several processes train together; a single one takes no notice."""
+
+    batch_norm: Literal["synchronized", "local"] = Field(
+        default="synchronized",
+        description="statistics over the rows of all processes, or of each over its own",
+    )
+    timeout_seconds: PositiveFloat = Field(
+        default=600.0, description="how long to wait for a process that does not answer"
+    )
+
+
 class Output(Section):
     """Where the run is written: the folder ``dir/name``."""
 
@@ -281,6 +294,9 @@ class Config(Section):
     )
     baseline: Annotated[Baseline | None, BeforeValidator(_off_is_none)] = Field(
         default=None, description="a scikit-learn estimator to compare with"
+    )
+    distributed: Distributed = Field(
+        default_factory=Distributed, description="how several processes train together"
     )
     output: Output = Field(default_factory=Output, description="where the run is written")
 

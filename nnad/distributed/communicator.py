@@ -1,0 +1,77 @@
+"""The calls that a group of processes makes together, for a group of one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+__all__ = ["Communicator"]
+
+Result = TypeVar("Result")
+
+
+class Communicator:
+    """A group of one process: every call returns at once.
+
+    `nnad.distributed.mpi.MPICommunicator` is the same for several.  All processes of a group make
+    the same calls in the same order.
+
+    Attributes:
+        rank: number of this process in its group, from 0; 0 leads and alone writes files.
+        size: number of processes.
+        local_size: how many of them share this machine.
+        timeout_seconds: how long to wait for the others before giving them up.
+    """
+
+    rank = 0
+    size = 1
+    local_size = 1
+    timeout_seconds = 600.0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and speaks for all."""
+        return self.rank == 0
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Replace `array` by its sum over all processes, the same bits everywhere; returns it."""
+        return array
+
+    def broadcast(self, array: np.ndarray) -> None:
+        """Replace `array` by the leader's."""
+
+    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of all processes, in the order of the ranks."""
+        return rows
+
+    def gather_texts(self, text: str) -> list[str]:
+        """A text from each process, in the order of the ranks."""
+        return [text]
+
+    def share(self, content: bytes | None) -> bytes:
+        """The leader's bytes; what the others pass is not looked at."""
+        assert content is not None
+        return content
+
+    def lead(self, action: Callable[[], Result]) -> Result | None:
+        """Let the leader alone do something, while the others wait; they get None.
+
+        Raises:
+            NnadError: what the action raised, on every process.
+        """
+        return action()
+
+    def announce(self) -> None:
+        """Tell who the processes are: a launcher that says which one died knows its number only."""
+
+    def end(self, status: int, lines: Sequence[str]) -> int:
+        """End after an error: tell `lines` on stderr and return the exit status.
+
+        Where all processes end so, their lines are told once.  A process that ends alone takes
+        the others with it, since they would wait for it for ever.
+        """
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        return status

@@ -1,0 +1,40 @@
+"""Which group of processes this one belongs to."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+
+from nnad.distributed.communicator import Communicator
+from nnad.errors import UserError
+
+__all__ = ["world"]
+
+# What the launchers of MPICH (and its kin), Open MPI and Slurm's PMI tell a process they start.
+SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+
+
+@functools.cache
+def world() -> Communicator:
+    """The group of processes that this one was started in; the same object at every call.
+
+    MPI is used, and mpi4py imported, only in a process that a launcher such as mpiexec started
+    together with others.
+
+    Raises:
+        UserError: this is one of several processes, but mpi4py is not installed.
+    """
+    started = max((int(os.environ.get(name, 1)) for name in SIZE_VARIABLES), default=1)
+    if started < 2 and "mpi4py.MPI" not in sys.modules:
+        return Communicator()
+    if importlib.util.find_spec("mpi4py") is None:
+        raise UserError(
+            f"this is one of {started} processes started together, but mpi4py, through which they "
+            "talk, is not installed; pip install 'nnad[mpi]', or start a single process"
+        )
+    from nnad.distributed.mpi import MPICommunicator
+
+    group = MPICommunicator()
+    return group if group.size > 1 else Communicator()

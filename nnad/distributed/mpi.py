@@ -1,0 +1,208 @@
+"""A group of processes that talk through MPI (package mpi4py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from mpi4py import MPI
+
+from nnad import errors
+from nnad.distributed.communicator import Communicator, Result
+from nnad.errors import NnadError, UserError
+
+__all__ = ["MPICommunicator"]
+
+LOOKS_BETWEEN_YIELDS = 64  # how often a waiting process asks before it lets others run
+SECONDS_TO_AGREE = 2.0  # how long a process that ends waits for the others to end too
+CALL_TAG, END_TAG = 1, 2
+
+
+class MPICommunicator(Communicator):
+    """The processes of `MPI.COMM_WORLD`.
+
+    Every wait is a loop of short looks, not a blocking call, so that signals are handled meanwhile
+    and a process that never comes can be named and given up after `timeout_seconds`.
+    """
+
+    def __init__(self) -> None:
+        self._comm = MPI.COMM_WORLD.Dup()
+        self._alarm = MPI.COMM_WORLD.Dup()  # for what is said when something is wrong
+        self.rank = self._comm.rank
+        self.size = self._comm.size
+        shared = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self.local_size = shared.size
+        shared.Free()
+        sys.excepthook = self._report_exception
+
+    # What a step needs ------------------------------------------------------------------------
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        if not array.size:
+            return array
+        self._wait(self._comm.Iallreduce(MPI.IN_PLACE, array, op=MPI.SUM))
+        return array
+
+    def broadcast(self, array: np.ndarray) -> None:
+        if array.size:
+            self._wait(self._comm.Ibcast(array, root=0))
+
+    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
+        counts = np.zeros(self.size, np.int64)
+        counts[self.rank] = len(rows)
+        self.sum(counts)
+        whole = np.empty((counts.sum(), *rows.shape[1:]), rows.dtype)
+        if whole.size:
+            sizes = counts * (whole.size // len(whole))
+            mine = np.ascontiguousarray(rows)
+            self._wait(self._comm.Iallgatherv(mine, [whole, sizes.tolist()]))
+        return whole
+
+    def announce(self) -> None:
+        here = f"rank {self.rank} is process {os.getpid()} on {platform.node()}"
+        roll = self.gather_texts(here)
+        if self.leads:
+            self._complain(f"{self.size} processes train together: {', '.join(roll)}")
+
+    # What happens now and then ----------------------------------------------------------------
+
+    def gather_texts(self, text: str) -> list[str]:
+        content = np.frombuffer(text.encode(), np.uint8)
+        lengths = np.zeros(self.size, np.int64)
+        lengths[self.rank] = len(content)
+        joined = self.gather_rows(content)
+        ends = np.cumsum(self.sum(lengths))
+        return [part.tobytes().decode() for part in np.split(joined, ends[:-1])]
+
+    def share(self, content: bytes | None) -> bytes:
+        size = np.array([len(content or b"")], np.int64)
+        self.broadcast(size)
+        room = np.empty(int(size[0]), np.uint8)
+        if self.leads and content:
+            room[:] = np.frombuffer(content, np.uint8)
+        self.broadcast(room)
+        return room.tobytes()
+
+    def lead(self, action: Callable[[], Result]) -> Result | None:
+        self._wait(self._comm.Ibarrier())
+        result, failure = None, None
+        if self.leads:
+            try:
+                result = action()
+            except NnadError as error:
+                failure = error
+        told = self.share(_describe(failure) if self.leads else None)
+        if failure is not None:
+            raise failure
+        if told:
+            raise _described(told)
+        return result
+
+    # When something is wrong ------------------------------------------------------------------
+
+    def end(self, status: int, lines: Sequence[str]) -> int:
+        mine = json.dumps(list(lines)).encode()
+        told = self._said_by_others(mine, END_TAG, SECONDS_TO_AGREE)
+        if len(told) == self.size:
+            if self.leads:
+                super().end(status, _merged(told))
+            MPI.Finalize()
+            return status
+        super().end(status, [f"rank {self.rank}: {line}" for line in lines])
+        self._abort(status)
+
+    def _wait(self, request: Any) -> None:
+        """Look again and again until `request` is done; give the others up after the time-out."""
+        looks, start = 0, 0.0
+        while not request.Test():
+            looks += 1
+            if looks % LOOKS_BETWEEN_YIELDS == 0:
+                os.sched_yield() if hasattr(os, "sched_yield") else time.sleep(0)
+                now = time.monotonic()
+                start = start or now
+                if now - start > self.timeout_seconds:
+                    self._give_up()
+
+    def _give_up(self) -> NoReturn:
+        """End all processes and say which of them did not come."""
+        waiting = self._said_by_others(b"waiting", CALL_TAG, SECONDS_TO_AGREE)
+        missing = [rank for rank in range(self.size) if rank not in waiting]
+        if self.rank == min(waiting):
+            who = ", ".join(map(str, missing)) or "unknown"
+            self._complain(
+                f"rank {who} has not answered for {self.timeout_seconds:g} s; the job ends, and "
+                "--resume continues from its last checkpoint (the time is set by "
+                "distributed.timeout_seconds)"
+            )
+            self._abort(1)
+        time.sleep(SECONDS_TO_AGREE)
+        self._abort(1)
+
+    def _said_by_others(self, content: bytes, tag: int, seconds: float) -> dict[int, bytes]:
+        """What the processes that say something with `tag` within `seconds` say, by rank."""
+        sent = [
+            self._alarm.Isend([content, MPI.BYTE], rank, tag)
+            for rank in range(self.size)
+            if rank != self.rank
+        ]
+        heard = {self.rank: content}
+        deadline = time.monotonic() + seconds
+        status = MPI.Status()
+        while len(heard) < self.size and time.monotonic() < deadline:
+            if self._alarm.Iprobe(MPI.ANY_SOURCE, tag, status):
+                room = bytearray(status.Get_count(MPI.BYTE))
+                self._alarm.Recv([room, MPI.BYTE], status.source, tag)
+                heard[status.source] = bytes(room)
+            else:
+                time.sleep(0.005)
+        if len(heard) == self.size:
+            MPI.Request.Waitall(sent)
+        return heard
+
+    def _report_exception(self, kind: Any, value: Any, trace: Any) -> None:
+        text = "".join(traceback.format_exception(kind, value, trace)).rstrip()
+        self._complain(f"rank {self.rank} failed:\n{text}")
+        self._abort(1)
+
+    def _complain(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+    def _abort(self, status: int) -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        MPI.COMM_WORLD.Abort(status)
+        os._exit(status)
+
+
+def _describe(error: NnadError | None) -> bytes:
+    """An error of ours as bytes; none as no bytes."""
+    if error is None:
+        return b""
+    lines = error.problems if isinstance(error, UserError) else [str(error)]
+    return json.dumps([type(error).__name__, lines]).encode()
+
+
+def _described(content: bytes) -> NnadError:
+    """The error that `_describe` turned into bytes."""
+    name, lines = json.loads(content)
+    kind = getattr(errors, name, UserError)
+    return kind(lines) if issubclass(kind, UserError) else kind("\n".join(lines))
+
+
+def _merged(told: dict[int, bytes]) -> list[str]:
+    """The lines of all processes, each once; those that only some tell with their ranks."""
+    ranks: dict[str, list[int]] = {}
+    for rank in sorted(told):
+        for line in json.loads(told[rank]):
+            ranks.setdefault(line, []).append(rank)
+    return [
+        line if len(tellers) == len(told) else f"rank {', '.join(map(str, tellers))}: {line}"
+        for line, tellers in ranks.items()
+    ]

@@ -1,0 +1,180 @@
+"""Training by several processes as by one: data parallel.
+
+Every process holds the whole model and takes its share of the rows of each batch.  The gradients,
+each summed over its rows with their weights, are added up over all processes in one message over
+the flat buffer and divided by the sum of all weights: what one process computes from the whole
+batch, but for the order of the additions.  Random masks are those of the whole batch, batch
+normalisation uses the rows of all, and what is decided (stopping, diverging, heeding a signal) is
+decided from numbers that all processes hold alike.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nnad.data.batches import Batch
+from nnad.data.dataset import Split
+from nnad.distributed import Communicator, share_of
+from nnad.distributed.collective import synchronizing_batch_norm
+from nnad.errors import DivergedError, NnadError
+from nnad.ops.noise import sharing_draws
+from nnad.training.callbacks import Interruption
+from nnad.training.trainer import PREDICTION_ROWS, Trainer, predict, weight_of
+
+__all__ = ["ParallelTrainer", "predict_together"]
+
+
+class ParallelTrainer(Trainer):
+    """A trainer that is one of several, one in each process of a group.
+
+    Args:
+        communicator: the group.
+        synchronize_batch_norm: normalise batches over the rows of all processes; otherwise each
+            over its own, which costs no messages and is another model than one process trains.
+        arguments: those of `Trainer`, the same in every process.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        communicator: Communicator,
+        synchronize_batch_norm: bool = True,
+        **keywords: Any,
+    ) -> None:
+        super().__init__(*arguments, **keywords)
+        self.communicator = communicator
+        self.synchronize_batch_norm = synchronize_batch_norm
+        self.batching["part"] = (communicator.rank, communicator.size)
+        self.signal: int | None = None  # agreed by all processes to be heeded
+        self._shares: list[Batch] = []  # of the current step, kept in case it diverges
+
+    def prepare(self, train: Split, validation: Split | None) -> None:
+        super().prepare(train, validation)
+        self.flat_weights = [buffer.data for buffer in self.model.flatten().values()]
+        for weights in self.flat_weights:
+            self.communicator.broadcast(weights)
+
+    # The gradient of a batch that is shared -----------------------------------------------------
+
+    def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
+        for gradient in self.flat_gradients:
+            gradient[...] = 0
+        loss_sum = weight_sum = 0.0
+        culprit: tuple[Any, Batch] | None = None
+        for batch in batches:
+            if batch.weight is not None and not self.have_weight([batch]):
+                continue
+            weight = weight_of(batch)
+            loss = self.add_share(batch, weight)
+            if weight:
+                loss_sum += float(loss.data) * weight
+                weight_sum += weight
+                if culprit is None and not math.isfinite(float(loss.data)):
+                    culprit = loss, batch
+        loss_sum, weight_sum = self.agree(loss_sum, weight_sum, culprit)
+        for gradient in self.flat_gradients:
+            self.communicator.sum(gradient)
+            if weight_sum:
+                gradient /= weight_sum
+        return loss_sum, weight_sum
+
+    def add_share(self, batch: Batch, weight: float) -> Any:
+        """Add the gradient of this process's rows, times their weights; returns their mean loss.
+
+        Also without a row that counts the model is run: the other processes may wait for its part
+        of a sum within it.
+        """
+        assert batch.share is not None
+        with ExitStack() as stack:
+            stack.enter_context(sharing_draws(*batch.share))
+            if self.synchronize_batch_norm:
+                stack.enter_context(synchronizing_batch_norm())
+            if not weight:
+                output = self.model(batch.x)
+                output.backward(np.zeros(output.shape, output.dtype))
+                return None
+            loss = self.batch_loss(batch)
+            loss.backward(np.asarray(weight, loss.dtype))
+            return loss
+
+    def agree(
+        self, loss_sum: float, weight_sum: float, culprit: tuple[Any, Batch] | None
+    ) -> tuple[float, float]:
+        """Add up losses and weights, and learn whether anybody diverged or received a signal."""
+        totals = np.array([loss_sum, weight_sum, self.received_signal, culprit is not None])
+        if culprit is not None:
+            totals[0] = 0.0
+        self.communicator.sum(totals[:2])
+        signals = self.communicator.gather_rows(totals[None, 2:])
+        self.signal = int(signals[:, 0].max()) or None
+        if signals[:, 1].any():
+            self.raise_together(partial(self.report_loss, *culprit) if culprit else None)
+        return float(totals[0]), float(totals[1])
+
+    def report_gradient(self) -> None:
+        self.raise_together(super().report_gradient)
+
+    def raise_together(self, report: Callable[[], None] | None) -> None:
+        """Raise on every process the first DivergedError that `report()` raises on any."""
+        message = ""
+        try:
+            if report is not None:
+                report()
+        except DivergedError as error:
+            message = str(error)
+        found = [text for text in self.communicator.gather_texts(message) if text]
+        if found:
+            raise DivergedError(found[0])
+
+    def have_weight(self, batches: Sequence[Batch]) -> bool:
+        return bool(self.communicator.sum(np.array([sum(map(weight_of, batches))]))[0])
+
+    # What is decided together -------------------------------------------------------------------
+
+    @property
+    def received_signal(self) -> int:
+        """The signal that this process has received; 0 for none."""
+        received = (c.received for c in self.callbacks if isinstance(c, Interruption))
+        return next(received, None) or 0
+
+    def heeded(self, signal_number: int | None) -> int | None:
+        return self.signal
+
+    def end_epoch(self) -> None:
+        self.agree(0.0, 0.0, None)
+        self.require_equal_weights()
+        super().end_epoch()
+
+    def require_equal_weights(self) -> None:
+        """Raise unless all processes hold the same weights, to the last bit."""
+        digest = 0
+        for weights in self.flat_weights:
+            digest = zlib.crc32(weights, digest)
+        digests = self.communicator.gather_rows(np.array([digest]))
+        if (digests != digests[0]).any():
+            ranks = ", ".join(map(str, np.flatnonzero(digests != digests[0])))
+            raise NnadError(
+                f"after epoch {self.epoch + 1} the weights of rank {ranks} differ from those of "
+                "rank 0: the processes do not run the same program on the same kind of machine"
+            )
+
+    def outputs(self, x: Any) -> np.ndarray:
+        return predict_together(self.model, x, self.communicator, self.batch_size)
+
+
+def predict_together(
+    model: Any, x: Any, communicator: Communicator, batch_size: int = 0
+) -> np.ndarray:
+    """`predict`, its batches dealt out to the processes; every process gets all outputs."""
+    rows = max(batch_size, PREDICTION_ROWS)
+    mine = share_of(-(-len(x) // rows), communicator.rank, communicator.size)
+    part = x[mine.start * rows : mine.stop * rows]
+    outputs = predict(model, part if len(part) else x[:1], batch_size)
+    return communicator.gather_rows(outputs[: len(part)])

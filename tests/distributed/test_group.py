@@ -1,0 +1,96 @@
+"""Processes that train one model; `group.py` holds what they check from within."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.distributed import group as script
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ("-m", "mpi4py", str(ROOT / "scripts" / "train.py"))
+SHORT = ("baseline=false", "trainer.progress=false")
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_what_a_group_promises(mpiexec, processes):
+    done = mpiexec(processes, "-m", "mpi4py", script.__file__)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [check.__name__ for check in script.CHECKS]
+
+
+def losses(folder):
+    with open(folder / "metrics.csv", newline="") as file:
+        return [
+            {key: float(cell) for key, cell in row.items() if "loss" in key}
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["mlp", "binary", "tabular", "embedding", "regression"])
+def test_a_config_trains_alike_in_1_2_and_4_processes(mpiexec, tmp_path, config):
+    job = (*TRAIN, "--config", f"{config}.yaml", *SHORT, "trainer.dtype=float64")
+    for processes in (1, 2, 4):
+        done = mpiexec(processes, *job, f"output.name=p{processes}")
+        assert done.returncode == 0, done.stderr
+    alone = losses(tmp_path / "runs/p1")
+    for processes in (2, 4):
+        together = losses(tmp_path / f"runs/p{processes}")
+        for one, other in zip(alone, together, strict=True):
+            assert other == pytest.approx(one, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.slow
+def test_a_run_resumes_in_another_number_of_processes(mpiexec, tmp_path):
+    job = ("--config", "mlp.yaml", *SHORT, "trainer.dtype=float64")
+    for processes, name, epochs in [(1, "whole", 20), (2, "parts", 8)]:
+        done = mpiexec(processes, *TRAIN, *job, f"output.name={name}", f"trainer.epochs={epochs}")
+        assert done.returncode == 0, done.stderr
+    done = mpiexec(3, *TRAIN, "--resume", "runs/parts", "trainer.epochs=20")
+    assert done.returncode == 0, done.stderr
+    parts, whole = losses(tmp_path / "runs/parts"), losses(tmp_path / "runs/whole")
+    assert len(parts) == len(whole) == 20
+    assert parts[:8] != whole[:8]  # another cosine: the length was another
+    assert json.loads((tmp_path / "runs/parts/summary.json").read_text())["test"]["accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_problems_that_all_have_are_told_once(mpiexec):
+    done = mpiexec(3, *TRAIN, "--config", "mlp.yaml", "optimzer.lr=3")
+    assert done.returncode == 2
+    assert done.stderr.count("did you mean 'optimizer'") == 1
+
+
+FAILING = """
+import os, signal, sys, time
+from nnad.distributed import world
+import numpy as np
+group = world()
+group.timeout_seconds = 2.0
+group.announce()
+if group.rank == 1:
+    {what}
+while True:
+    group.sum(np.ones(3))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("raise ZeroDivisionError('oh')", "rank 1 failed:"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "rank 1 is process"),
+        ("time.sleep(60)", "rank 1 has not answered for 2 s"),
+        ("sys.exit(group.end(2, ['something is wrong']))", "rank 1: something is wrong"),
+    ],
+    ids=["raises", "killed", "stalls", "ends-alone"],
+)
+def test_one_process_that_fails_ends_all(mpiexec, tmp_path, what, told):
+    (tmp_path / "failing.py").write_text(FAILING.format(what=what))
+    done = mpiexec(3, "failing.py", seconds=20)
+    assert done.returncode not in (0, -signal.SIGALRM)
+    assert told in done.stderr + done.stdout
