@@ -17,9 +17,10 @@ derivative.  A file holds a chapter of the standard: https://data-apis.org/array
 
 import numpy as np
 
+from nnad.array_api import array_object, einops
 from nnad.array_api import fft as fft
 from nnad.array_api import linalg as linalg
-from nnad.array_api.array_object import install
+from nnad.array_api import special as special
 from nnad.array_api.constants import *  # noqa: F403
 from nnad.array_api.creation import *  # noqa: F403
 from nnad.array_api.data_types import *  # noqa: F403
@@ -36,4 +37,5 @@ from nnad.array_api.utility import *  # noqa: F403
 __array_api_version__ = "2025.12"
 __array_namespace_info__ = np.__array_namespace_info__  # the same dtypes, on the same device
 
-install()
+array_object.install()
+einops.install()

@@ -42,8 +42,9 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: Any = N
     """
     check_device(device)
     x = as_array(obj)
-    y = x if dtype is None or x.dtype == dtype else x.astype(dtype)
-    shared = y is obj or np.may_share_memory(value_of(y), value_of(obj))
+    y = x if dtype is None else x.astype(dtype, copy=False)
+    listed = isinstance(obj, (list, tuple))
+    shared = not listed and np.may_share_memory(value_of(y), value_of(obj))
     if copy is False and not shared:
         raise ValueError(
             f"asarray(copy=False): {type(obj).__name__} to dtype {y.dtype} needs a copy; leave "

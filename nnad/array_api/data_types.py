@@ -60,8 +60,7 @@ def _dtype_of(x: Any) -> Any:
 def astype(x: Any, dtype: Any, /, *, copy: Any = True, device: Any = None) -> Any:
     """`x` in another dtype: new memory, or with `copy=False` the same where nothing changes."""
     check_device(device)
-    y = x.astype(dtype)
-    return np.copy(y) if copy and np.may_share_memory(value_of(x), value_of(y)) else y
+    return x.astype(dtype, copy=copy)
 
 
 def can_cast(from_: Any, to: Any, /) -> Any:

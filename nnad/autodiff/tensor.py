@@ -10,6 +10,7 @@ forward mode, and no recursion is needed for either.
 from __future__ import annotations
 
 import itertools
+import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -192,7 +193,7 @@ class Tensor:
         return complex(self._leave("complex(t)").item())
 
     def __index__(self) -> int:
-        return self._leave("using t as an index").item().__index__()
+        return operator.index(self._leave("using t as an index").item())
 
     def __bool__(self) -> bool:
         if state.capture is not None:

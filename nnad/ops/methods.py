@@ -109,9 +109,20 @@ def _dot(self: Tensor, b: Any, out: Any = None) -> Any:
     return IMPLEMENTATIONS[np.dot](self, b) if out is None else np.dot(self, b, out=out)
 
 
-def _astype(self: Tensor, dtype: Any, order: str = "K", casting: str = "unsafe", **_: Any) -> Any:
+def _astype(
+    self: Tensor,
+    dtype: Any,
+    order: str = "K",
+    casting: Any = "unsafe",
+    subok: bool = True,
+    copy: bool = True,
+) -> Any:
     """`numpy.ndarray.astype`, recorded."""
-    return s.astype(self, dtype)
+    if not np.can_cast(self.dtype, dtype, casting):
+        raise TypeError(
+            f"astype: {self.dtype} to {np.dtype(dtype)} is not allowed by casting={casting!r}"
+        )
+    return s.converted(self, dtype, copy=copy)
 
 
 METHODS: dict[str, Any] = {

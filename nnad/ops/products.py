@@ -11,7 +11,7 @@ import numpy as np
 
 from nnad.autodiff.table import case, implements, multilinear
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, composed, store
+from nnad.ops.arguments import as_array, composed, shape_of, store
 from nnad.ops.elementwise import conj, multiply
 from nnad.ops.joining import concatenate, stack
 from nnad.ops.reduce import sum as sum_
@@ -195,7 +195,6 @@ def vdot(a: Any, b: Any) -> Any:
 
 @composed(
     np.outer,
-    *named("outer", module=np.linalg),
     formula="y[i, j] = x0[i] * x1[j]",
     samples=_pairs(((3,), (2,)), ((2, 2), (3,))),
 )
@@ -203,6 +202,18 @@ def outer(a: Any, b: Any, out: Any = None) -> Any:
     """All products of an element of `a` and one of `b`: a matrix; see `numpy.outer`."""
     a, b = as_array(a), as_array(b)
     return store(s.ravel(a)[:, None] * s.ravel(b), out, "outer")
+
+
+@implements(*named("outer", module=np.linalg))
+def outer_of_vectors(x1: Any, x2: Any, /) -> Any:
+    """`outer`, but of two vectors alone; see `numpy.linalg.outer`."""
+    for x in (x1, x2):
+        if len(shape_of(x)) != 1:
+            raise ValueError(
+                f"np.linalg.outer takes two one-dimensional arrays, got shapes {shape_of(x1)} and "
+                f"{shape_of(x2)}; np.outer flattens them first"
+            )
+    return outer(x1, x2)
 
 
 @composed(

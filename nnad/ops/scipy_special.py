@@ -518,6 +518,6 @@ cosdg = special(
 for _name, _entry in {
     "expit": sigmoid,
     "log_expit": log_sigmoid,
-    **{name: TABLE[name] for name in ("exp2", "expm1", "log1p", "cbrt")},
+    **{name: TABLE[name] for name in ("exp2", "expm1", "log1p", "cbrt", "sinc")},
 }.items():
     LATE[f"scipy.special.{_name}"] = _entry

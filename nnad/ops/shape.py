@@ -71,16 +71,22 @@ _astype = linear(
 )
 
 
-def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
-    """`x` in another dtype.  To integers or booleans it is a constant."""
+def astype(x: Any, dtype: Any) -> Any:
+    """`x` in another dtype, or itself.  To integers or booleans it is a constant."""
     dtype = np.dtype(dtype)
     if dtype.kind not in "fc" and isinstance(x, Tensor):
         x = x.detach()
     return _astype(x, dtype=dtype)
 
 
+def converted(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    """`x` in another dtype, in new memory unless `copy` is false; see `numpy.astype`."""
+    y = astype(x, dtype)
+    return _copy(y) if copy and value_of(y) is value_of(x) else y
+
+
 if hasattr(np, "astype"):  # since NumPy 2.1
-    implements(np.astype)(astype)
+    implements(np.astype)(converted)
 
 
 def _constant_like(x: Any, function: Callable[..., Any], *options: Any) -> Any:
@@ -156,13 +162,20 @@ def full_like(
     return full(shape_of(a) if shape is None else shape, fill_value, dtype)
 
 
+_copy = linear(
+    "copy",
+    lambda x: np.array(x),
+    lambda g, ans, x: g,
+    formula="x in new memory",
+    partials=("1",),
+    samples=lambda rng: [case(_matrix(rng))],
+)
+
+
 @implements(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     """A copy that may be assigned into; see `numpy.copy`."""
-    from nnad.ops.elementwise import positive
-
-    a = as_array(a)
-    return np.array(a) if isinstance(a, np.ndarray) else positive(a)
+    return _copy(as_array(a))
 
 
 def _as_shape(shape: Any) -> tuple[int, ...]:
