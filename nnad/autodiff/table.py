@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.tensor import Tensor, apply, value_of
+from nnad.autodiff.tensor import Tensor, apply, apply_binary, apply_unary, value_of
 from nnad.errors import MissingRuleError
 
 Rule = Callable[..., Any]
@@ -66,7 +67,7 @@ class Primitive:
 
     Attributes:
         forward: the NumPy function; returns an array, or a tuple for several outputs.
-        vjp_of: `vjp_of(i, g, ans, *args, **kwargs)`: the cotangent of argument i.
+        vjps: per argument `rule(g, ans, *args, **kwargs)`, its cotangent; None: no derivative.
         joint_vjp: all cotangents at once, where the rules share work.
         jvp: `jvp(tangents, ans, *args, **kwargs)`: the tangent; None in `tangents` is zero.
             None: derived by transposing the VJP.
@@ -83,8 +84,7 @@ class Primitive:
     name: str
     forward: Callable[..., Any]
     kind: str
-    vjps: Sequence[Rule | None] = ()
-    vjp_of: Rule | None = None
+    vjps: Any = ()
     joint_vjp: Rule | None = None
     jvp: Rule | None = None
     differentiable: tuple[bool, ...] = ()
@@ -127,6 +127,32 @@ class Primitive:
             f"{self.name} has no {mode}: it was recorded, but no derivative rule is known; define "
             f"one with {define}({self.name}, ...), or use nnad.stop_gradient on its argument"
         )
+
+
+class Elementwise(Primitive):
+    """An entry without metadata in most calls, of one or two arguments: recorded in short form."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for x in args:
+            if isinstance(x, Tensor):
+                break
+        else:
+            return self.forward(*args, **kwargs)
+        if kwargs or len(args) > 2:
+            return apply(self, args, kwargs)
+        if len(args) == 1:
+            return apply_unary(self, x)
+        return apply_binary(self, args[0], args[1], self.forward)
+
+
+class Variadic:
+    """The rules of any number of arguments, from one rule that is told which: `vjps[i]`."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def __getitem__(self, i: int) -> Rule:
+        return partial(self.rule, i)
 
 
 class Composite(Primitive):
@@ -196,7 +222,7 @@ def elementwise(
         )
         return add_up(parts)
 
-    entry = Primitive(
+    entry = (Primitive if options.get("residuals") else Elementwise)(
         name or forward.__name__,
         forward,
         "elementwise",
@@ -222,6 +248,8 @@ def _elementwise_rule(d: Any) -> Rule | None:
         return lambda g, ans, *args, **kwargs: g * d(ans, *args, **kwargs)
     if d == 1:
         return lambda g, ans, *args, **kwargs: g
+    if d == -1:
+        return lambda g, ans, *args, **kwargs: -g
     return lambda g, ans, *args, **kwargs: g * d
 
 
@@ -273,8 +301,7 @@ def explicit(
         jvp: instead of jvps, all at once: `jvp(tangents, ans, *args, **kwargs)`.
     """
     if variadic:
-        options["vjp_of"] = vjps
-        vjps = ()
+        vjps = Variadic(vjps)
     else:
         options.setdefault("differentiable", tuple(v is not None for v in vjps))
     entry = Primitive(

@@ -13,7 +13,7 @@ import itertools
 import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -234,7 +234,7 @@ class Tensor:
         return self
 
 
-_new = Tensor.__new__
+_new = object.__new__
 
 
 def wrap(data: Any, node: Node | None) -> Tensor:
@@ -278,6 +278,42 @@ def apply(primitive: Primitive, args: Sequence[Any], kwargs: Mapping[str, Any] =
     return wrap(out, node)
 
 
+def apply_unary(primitive: Primitive, x: Tensor) -> Any:
+    """`apply(primitive, (x,))` for an elementwise primitive: the same in half the time."""
+    if state.capture is not None:
+        return state.capture.apply(primitive, (x,), NO_KWARGS)
+    data = x.data
+    parent = x.node
+    out = primitive.forward(data)
+    tensor = _new(Tensor)
+    tensor.data = out
+    if parent is None or not state.recording:
+        tensor.node = None
+    else:
+        tensor.node = Node(primitive, (data,), (parent,), NO_KWARGS, out)
+    return tensor
+
+
+def apply_binary(primitive: Primitive, x: Any, y: Any, forward: Callable[..., Any]) -> Any:
+    """`apply(primitive, (x, y))` for an elementwise primitive, by way of `forward`."""
+    if state.capture is not None:
+        return state.capture.apply(primitive, (x, y), NO_KWARGS)
+    left = right = None
+    a, b = x, y
+    if isinstance(x, Tensor):
+        a, left = x.data, x.node
+    if isinstance(y, Tensor):
+        b, right = y.data, y.node
+    out = forward(a, b)
+    tensor = _new(Tensor)
+    tensor.data = out
+    if (left is None and right is None) or not state.recording:
+        tensor.node = None
+    else:
+        tensor.node = Node(primitive, (a, b), (left, right), NO_KWARGS, out)
+    return tensor
+
+
 def perform(name: str, action: Callable[[], Any], **facts: Any) -> Any:
     """Run `action()`, which changes state outside the graph (an optimizer's update).
 
@@ -319,20 +355,26 @@ def stop_gradient(x: Any) -> Any:
     return map_leaves(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, x)
 
 
-@contextmanager
-def recording(on: bool) -> Iterator[None]:
-    """Switch recording on or off inside a `with` block or a decorated function."""
-    before = state.recording
-    state.recording = on
-    try:
-        yield
-    finally:
-        state.recording = before
-
-
-def no_grad() -> Any:
+class no_grad:
     """Record nothing inside: `with nnad.no_grad(): ...`, or as a decorator `@nnad.no_grad()`."""
-    return recording(False)
+
+    def __init__(self) -> None:
+        self.before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.before.append(state.recording)
+        state.recording = False
+
+    def __exit__(self, *exc: object) -> None:
+        state.recording = self.before.pop()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with no_grad():
+                return function(*args, **kwargs)
+
+        return wrapped
 
 
 def check_differentiable(x: Any, where: str, error: Callable[[str], Exception] = TypeError) -> None:

@@ -21,12 +21,11 @@ from nnad.autodiff.tensor import (
     Tensor,
     check_differentiable,
     is_recorded,
-    recording,
     state,
     value_of,
     wrap,
 )
-from nnad.autodiff.trees import flatten, flatten_like
+from nnad.autodiff.trees import flatten, flatten_like, map_leaves
 from nnad.autodiff.walk import Subgraph, fit, forward, own, reverse
 from nnad.errors import CotangentError
 
@@ -52,15 +51,19 @@ class Linearization:
         has_aux: bool = False,
     ) -> None:
         self.caller = caller
-        self.primals = tuple(args[i] for i in argnums)
+        self.primals = tuple([args[i] for i in argnums])
         leaves, self.rebuild = flatten(self.primals)
-        self.inputs = [self._trace(x) for x in leaves]
-        traced = self.rebuild(list(self.inputs))
+        self.inputs = [_trace(x, caller) for x in leaves]
         call_args = list(args)
-        for i, x in zip(argnums, traced, strict=True):
+        for i, x in zip(argnums, self.rebuild(self.inputs), strict=True):
             call_args[i] = x
-        with recording(True), _transform():
+        before, state.recording = state.recording, True
+        state.depth += 1
+        try:
             result = function(*call_args, **kwargs)
+        finally:
+            state.depth -= 1
+            state.recording = before
         self.aux = None
         if has_aux:
             result, self.aux = _split_aux(result, caller)
@@ -68,16 +71,6 @@ class Linearization:
         self.target_nodes: list[Any] = [x.node for x in self.inputs]
         self.output_nodes = [x.node if isinstance(x, Tensor) else None for x in self.outputs]
         self.graph = Subgraph(self.output_nodes, self.target_nodes)
-
-    def _trace(self, x: Any) -> Tensor:
-        """A fresh Tensor of `x`, tied to it where an enclosing transform records."""
-        data = value_of(x)
-        if not isinstance(data, (np.ndarray, np.generic)):
-            data = np.asarray(data)[()]
-        check_differentiable(data, f"{self.caller}: an argument to differentiate")
-        if is_recorded(x) and state.recording:
-            return wrap(data, Node(TABLE["identity"], (data,), (x.node,), NO_KWARGS, data))
-        return wrap(data, Leaf(data))
 
     def release(self, x: Any) -> Any:
         """A result for the caller: a Tensor only if an enclosing transform follows it."""
@@ -91,55 +84,52 @@ class Linearization:
 
     def released_aux(self) -> Any:
         """The auxiliary result, without history that nobody follows."""
-        leaves, rebuild = flatten(self.aux)
-        return rebuild([self.release(x) for x in leaves])
+        return map_leaves(self.release, self.aux)
 
     def pull_back(self, cotangents: list[Any]) -> list[Any]:
         """Reverse mode: cotangents of the output leaves to those of the input leaves."""
-        record = self._must_record(cotangents)
-        with recording(state.recording or record):
-            found = reverse(
-                self.graph, list(zip(self.output_nodes, cotangents, strict=True)), record
-            )
-        results = []
-        for x in self.inputs:
-            ct = found.pop(x.node, None)  # type: ignore[arg-type]
-            results.append(np.zeros_like(x.data) if ct is None else own(ct))
-        return [_unscalar(ct, x.data) for ct, x in zip(results, self.inputs, strict=True)]
+        found = self._walk(reverse, zip(self.output_nodes, cotangents, strict=True), cotangents)
+        return [_result(found.pop(x.node, None), x.data) for x in self.inputs]
 
     def push_forward(self, tangents: list[Any]) -> list[Any]:
         """Forward mode: tangents of the input leaves to those of the output leaves."""
-        record = self._must_record(tangents)
         seeds = dict(zip(self.target_nodes, tangents, strict=True))
-        with recording(state.recording or record):
-            found = forward(self.graph, seeds, record)
-        results = []
-        for x, node in zip(self.outputs, self.output_nodes, strict=True):
-            v = found.get(node) if node is not None else None
-            results.append(np.zeros_like(value_of(x)) if v is None else own(v))
-        return results
+        found = self._walk(forward, seeds, tangents)
+        pairs = zip(self.outputs, self.output_nodes, strict=True)
+        return [_result(found.get(node), value_of(x)) for x, node in pairs]
 
-    def _must_record(self, values: list[Any]) -> bool:
-        return self.graph.external or any(is_recorded(x) for x in values)
-
-
-def _unscalar(ct: Any, x: Any) -> Any:
-    """A gradient of a scalar as a scalar, of an array as an array."""
-    if isinstance(x, np.generic) and type(ct) is np.ndarray:
-        return ct[()]
-    if type(x) is np.ndarray and isinstance(ct, np.generic):
-        return np.asarray(ct)
-    return ct
+    def _walk(self, walk: Function, seeds: Any, values: list[Any]) -> dict[Any, Any]:
+        """Walk the graph, recording if an enclosing transform follows it or one of the seeds."""
+        record = self.graph.external or True in map(is_recorded, values)
+        before = state.recording
+        state.recording = before or record
+        try:
+            return walk(self.graph, seeds, record)
+        finally:
+            state.recording = before
 
 
-class _transform:
-    """Counts the transforms that are running, also when they raise."""
+def _trace(x: Any, caller: str) -> Tensor:
+    """A fresh Tensor of `x`, tied to it where an enclosing transform records."""
+    data = x.data if isinstance(x, Tensor) else x
+    if not isinstance(data, (np.ndarray, np.generic)):
+        data = np.asarray(data)[()]
+    if data.dtype.kind not in "fc":
+        check_differentiable(data, f"{caller}: an argument to differentiate")
+    if is_recorded(x) and state.recording:
+        return wrap(data, Node(TABLE["identity"], (data,), (x.node,), NO_KWARGS, data))
+    return wrap(data, Leaf(data))
 
-    def __enter__(self) -> None:
-        state.depth += 1
 
-    def __exit__(self, *exc: object) -> None:
-        state.depth -= 1
+def _result(derivative: Any, like: Any) -> Any:
+    """A derivative for the caller to keep: a scalar for a scalar, an array for an array."""
+    if derivative is None:
+        return np.zeros_like(like)
+    if isinstance(like, np.generic):
+        return derivative[()] if type(derivative) is np.ndarray else derivative
+    if isinstance(derivative, np.generic):
+        return np.asarray(derivative)
+    return own(derivative)
 
 
 def _split_aux(result: Any, caller: str) -> tuple[Any, Any]:
@@ -153,6 +143,8 @@ def _split_aux(result: Any, caller: str) -> tuple[Any, Any]:
 
 def _argnums(argnums: Any, args: Sequence[Any], caller: str) -> tuple[int, ...]:
     """`argnums` as a tuple of valid positions."""
+    if type(argnums) is int and 0 <= argnums < len(args):
+        return (argnums,)
     many = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for i in many:
         if not isinstance(i, int) or not -len(args) <= i < len(args):
@@ -192,24 +184,9 @@ def value_and_grad(
 
     @wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        where = _argnums(argnums, args, "grad")
-        lin = Linearization(f, args, where, "grad", kwargs, has_aux)
-        if len(lin.outputs) != 1 or np.size(value_of(lin.outputs[0])) != 1:
-            shapes = [np.shape(value_of(x)) for x in lin.outputs]
-            raise TypeError(
-                f"grad needs a function with a scalar result, got shape(s) {shapes}; reduce with "
-                "np.sum or np.mean, or use nnad.jacobian or nnad.vjp"
-            )
-        out = lin.outputs[0]
-        kind = np.asarray(value_of(out)).dtype.kind
-        if kind not in "fc":
-            raise TypeError(f"grad needs a floating-point result, got dtype kind {kind!r}")
-        seed = np.ones_like(value_of(out))
-        grads = lin.rebuild(lin.pull_back([seed]))
+        lin, gradient = _gradient(f, args, kwargs, argnums, has_aux)
         value = lin.value()
-        if has_aux:
-            value = (value, lin.released_aux())
-        return value, grads[0] if isinstance(argnums, int) else grads
+        return ((value, lin.released_aux()) if has_aux else value), gradient
 
     return wrapped
 
@@ -225,14 +202,32 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     np.float64(12.0)
     """
     check_function(f, "grad")
-    both = value_and_grad(f, argnums, has_aux)
 
     @wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        value, gradient = both(*args, **kwargs)
-        return (gradient, value[1]) if has_aux else gradient
+        lin, gradient = _gradient(f, args, kwargs, argnums, has_aux)
+        return (gradient, lin.released_aux()) if has_aux else gradient
 
     return wrapped
+
+
+def _gradient(
+    f: Function, args: Any, kwargs: Any, argnums: Any, has_aux: bool
+) -> tuple[Linearization, Any]:
+    """The recorded call of a scalar function and its gradient."""
+    lin = Linearization(f, args, _argnums(argnums, args, "grad"), "grad", kwargs, has_aux)
+    values = [value_of(x) for x in lin.outputs]
+    if len(values) != 1 or np.size(values[0]) != 1:
+        raise TypeError(
+            f"grad needs a function with a scalar result, got shape(s) {[*map(np.shape, values)]}; "
+            "reduce with np.sum or np.mean, or use nnad.jacobian or nnad.vjp"
+        )
+    (value,) = values
+    seed = type(value)(1) if isinstance(value, np.inexact) else np.ones_like(value)
+    if seed.dtype.kind not in "fc":
+        raise TypeError(f"grad needs a floating-point result, got dtype {seed.dtype}")
+    grads = lin.rebuild(lin.pull_back([seed]))
+    return lin, grads[0] if isinstance(argnums, int) else grads
 
 
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:

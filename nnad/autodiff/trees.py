@@ -9,12 +9,19 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from nnad.autodiff.tensor import Tensor
 from nnad.errors import CotangentError
+
+_LEAVES = frozenset({np.ndarray, Tensor, float, np.float64, np.float32})  # seen at one glance
 
 
 def children_of(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
     """The parts of a container and the function that puts such parts together; None: a leaf."""
     kind = type(tree)
+    if kind in _LEAVES:
+        return None
     if isinstance(tree, dict):
         keys = list(tree)
         return list(tree.values()), lambda parts: _like_dict(tree, dict(zip(keys, parts)))  # noqa: B905
@@ -22,7 +29,7 @@ def children_of(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | Non
         return list(tree), lambda parts: kind(*parts)
     if kind in (list, tuple):
         return list(tree), kind
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+    if hasattr(kind, "__dataclass_fields__"):
         names = [f.name for f in dataclasses.fields(tree) if f.init]
         return [getattr(tree, name) for name in names], lambda parts: dataclasses.replace(
             tree,
@@ -50,19 +57,27 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
     """
     found = children_of(tree)
     if found is None:
-        return [tree], lambda leaves: leaves[0]
+        return [tree], _only
     parts, build = found
-    flat = [flatten(part) for part in parts]
+    leaves: list[Any] = []
+    rebuilds = []
+    for part in parts:
+        own, rebuild_part = flatten(part)
+        leaves += own
+        rebuilds.append((rebuild_part, len(own)))
 
     def rebuild(leaves: list[Any]) -> Any:
         rebuilt, start = [], 0
-        for part_leaves, part_rebuild in flat:
-            stop = start + len(part_leaves)
-            rebuilt.append(part_rebuild(leaves[start:stop]))
-            start = stop
+        for rebuild_part, n in rebuilds:
+            rebuilt.append(rebuild_part(leaves[start : start + n]))
+            start += n
         return build(rebuilt)
 
-    return [leaf for part_leaves, _ in flat for leaf in part_leaves], rebuild
+    return leaves, rebuild
+
+
+def _only(leaves: list[Any]) -> Any:
+    return leaves[0]
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:

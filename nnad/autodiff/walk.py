@@ -23,65 +23,62 @@ from nnad.autodiff.tensor import Leaf, Node, Tensor, output_node, state, value_o
 from nnad.errors import CotangentError, LostGradientError
 
 _by_number = attrgetter("number")
+ndarray = np.ndarray
 
 
 class Subgraph:
-    """The nodes from `targets` to `outputs` in order of recording.
+    """The operations from `targets` to `outputs`, in order of recording.
 
     Args:
         outputs: nodes of the results; None for a result that recorded nothing.
         targets: nodes to differentiate with respect to; None: every leaf behind the outputs.
 
     Attributes:
-        nodes: those on a path from a target to an output, ascending; leaves and targets included.
-        external: whether a node takes an input recorded outside, so that the walk must record.
+        nodes: the operations on a path from a target to an output, ascending.
+        members: those and the targets, or None if everything behind the outputs belongs to them.
+        external: whether something recorded outside takes part, so that the walk must record.
     """
 
     def __init__(
         self, outputs: Iterable[Node | None], targets: Sequence[Node] | None = None
     ) -> None:
-        roots = [node for node in outputs if node is not None]
-        self.targets = None if targets is None else frozenset(targets)
-        found = _reachable(roots, self.targets)
+        seen: set[Node | None] = {None}
+        oldest, tied = 0, False
+        if targets is not None:
+            seen.update(targets)
+            oldest = min([node.number for node in targets], default=0)
+            tied = any(node.parents for node in targets)
+        stack = list(outputs)
+        found: list[Any] = []
+        foreign = False
+        while stack:
+            node: Any = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                parents = node.parents
+                if parents and node.number > oldest:
+                    found.append(node)
+                    stack.extend(parents)
+                else:
+                    foreign = True
         found.sort(key=_by_number)
-        if self.targets is None:
-            self.nodes = found
-            self.members: set[Node] | None = None
-            self.external = False
-            return
-        needed: set[Any] = set()
-        self.members = needed
-        self.external = any(node.parents for node in self.targets)
-        self.nodes = []
-        for node in found:
-            if node in self.targets or not needed.isdisjoint(node.parents):
-                needed.add(node)
+        self.nodes = found
+        self.members: set[Any] | None = None
+        self.external = False
+        if targets is not None:
+            self.external = tied or foreign
+            if foreign:
+                self._keep_paths(targets)
+
+    def _keep_paths(self, targets: Sequence[Node]) -> None:
+        """Leave out what does not depend on a target."""
+        members: set[Any] = set(targets)
+        self.members = members
+        nodes, self.nodes = self.nodes, []
+        for node in nodes:
+            if not members.isdisjoint(node.parents):
+                members.add(node)
                 self.nodes.append(node)
-        if not self.external:
-            self.external = any(root not in needed for root in roots) or any(
-                parent is not None and parent not in needed
-                for node in self.nodes
-                if node not in self.targets
-                for parent in node.parents
-            )
-
-
-def _reachable(roots: list[Node], targets: frozenset[Node] | None) -> list[Node]:
-    """All nodes behind `roots`, not going past the targets or further back than the oldest."""
-    oldest = min(map(_by_number, targets), default=0) if targets else 0
-    seen = set(roots)
-    found = list(seen)
-    stack = list(seen)
-    while stack:
-        node = stack.pop()
-        if targets is not None and node in targets:
-            continue
-        for parent in node.parents:
-            if parent is not None and parent not in seen and parent.number >= oldest:
-                seen.add(parent)
-                found.append(parent)
-                stack.append(parent)
-    return found
 
 
 def reverse(
@@ -96,26 +93,21 @@ def reverse(
     Returns:
         The cotangent of every target or leaf that was reached.
     """
-    cotangents: dict[Node, Any] = {}
+    cotangents: dict[Any, Any] = {}
     owned: set[Node] = set()  # nodes whose cotangent is an array of ours: add to it in place
     for node, seed in seeds:
         if node in cotangents:
             _add(cotangents, owned, node, seed)
         elif node is not None:
             cotangents[node] = seed
-    members, targets = graph.members, graph.targets
+    members = graph.members
     for node in reversed(graph.nodes):
-        g = cotangents.get(node)
-        if g is None or (targets is not None and node in targets):
+        g = cotangents.pop(node, None)
+        if g is None:
             continue
-        parents = node.parents
-        if node.primitive is None:
-            if parents:  # one output of an operation with several: keep its place
-                del cotangents[node]
-                _place(cotangents, parents[0], node.kwargs["index"], g)
+        if node.primitive is None:  # one output of an operation with several: keep its place
+            _place(cotangents, node.parents[0], node.kwargs["index"], g)
             continue
-        del cotangents[node]
-        owned.discard(node)
         for parent, ct in pull_back(node, g, members, record):
             if parent in cotangents:
                 _add(cotangents, owned, parent, ct)
@@ -146,35 +138,39 @@ def pull_back(
 ) -> list[tuple[Node, Any]]:
     """The VJP of one node: (parent, cotangent) for each parent on the way to a target."""
     primitive: Any = node.primitive
+    args, ans, kwargs = node.args, node.out, node.kwargs
     if record or node.saved is not None or state.capture is not None:
         args, ans, kwargs = rule_inputs(node, record)
-    else:
-        args, ans, kwargs = node.args, node.out, node.kwargs
     if type(g) is list:
-        g = tuple(
-            np.zeros_like(out) if part is None else part
-            for part, out in zip(g, node.out, strict=True)
-        )
+        g = _without_gaps(g, node.out)
     joint = primitive.joint_vjp and primitive.joint_vjp(g, ans, *args, **kwargs)
-    vjps = primitive.vjps
+    rules = primitive.vjps
     pairs = []
     for i, parent in enumerate(node.parents):
-        if parent is None or (members is not None and parent not in members):
-            continue
-        if joint:
-            ct = joint[i]
-        elif primitive.vjp_of:
-            ct = primitive.vjp_of(i, g, ans, *args, **kwargs)
-        else:
-            rule = vjps[i] if i < len(vjps) else _no_rule(primitive)
-            ct = rule and rule(g, ans, *args, **kwargs)
-        if ct is not None:
-            pairs.append((parent, fit(ct, node.args[i], primitive)))
+        if parent is not None and (members is None or parent in members):
+            if joint:
+                ct = joint[i]
+            else:
+                try:
+                    rule = rules[i]
+                except IndexError:
+                    raise primitive.missing_rule("VJP") from None
+                ct = rule and rule(g, ans, *args, **kwargs)
+            if ct is not None:
+                x = node.args[i]
+                kind = type(ct)
+                if kind is not type(x) or (
+                    kind is ndarray and (ct.shape != x.shape or ct.dtype != x.dtype)
+                ):
+                    ct = fit(ct, x, primitive)
+                pairs.append((parent, ct))
     return pairs
 
 
-def _no_rule(primitive: Primitive) -> Any:
-    raise primitive.missing_rule("VJP")
+def _without_gaps(parts: list[Any], outs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Cotangents of several outputs, zero for those that nothing depends on."""
+    pairs = zip(parts, outs, strict=True)
+    return tuple(np.zeros_like(out) if part is None else part for part, out in pairs)
 
 
 def rule_inputs(node: Node, record: bool) -> tuple[Any, Any, Any]:
@@ -252,12 +248,9 @@ def unbroadcast(ct: Any, shape: tuple[int, ...]) -> Any:
 
 def forward(graph: Subgraph, tangents: dict[Node, Any], record: bool) -> dict[Node, Any]:
     """Carry `tangents` of the targets upwards; returns the tangents of all nodes reached."""
-    targets = graph.targets or ()
     for node in graph.nodes:
-        if node in targets:
-            continue
         if node.primitive is None:
-            if node.parents and (whole := tangents.get(node.parents[0])) is not None:  # type: ignore[arg-type]
+            if (whole := tangents.get(node.parents[0])) is not None:
                 tangents[node] = whole[node.kwargs["index"]]
             continue
         vs = [None if parent is None else tangents.get(parent) for parent in node.parents]
@@ -313,12 +306,11 @@ def _transposed_vjp(
                 continue
             if primitive.joint_vjp:
                 ct = primitive.joint_vjp(g, ans, *args, **kwargs)[i]
-            elif primitive.vjp_of:
-                ct = primitive.vjp_of(i, g, ans, *args, **kwargs)
             else:
-                if i >= len(primitive.vjps):
-                    raise primitive.missing_rule("JVP")
-                rule = primitive.vjps[i]
+                try:
+                    rule = primitive.vjps[i]
+                except IndexError:
+                    raise primitive.missing_rule("JVP") from None
                 ct = rule and rule(g, ans, *args, **kwargs)
             if ct is not None:
                 pulled.append((fit(ct, probe.args[i], primitive), v))

@@ -15,7 +15,7 @@ import numpy as np
 import nnad.ops
 from nnad.autodiff.explain.formulas import as_python, tells_rules
 from nnad.autodiff.explain.numbers import number
-from nnad.autodiff.table import IMPLEMENTATIONS, LATE, TABLE, Case, Primitive
+from nnad.autodiff.table import IMPLEMENTATIONS, LATE, TABLE, Case, Primitive, Variadic
 from nnad.autodiff.tensor import value_of
 from nnad.autodiff.transforms import Linearization
 from nnad.autodiff.trees import flatten
@@ -81,7 +81,8 @@ def _families() -> dict[Any, list[str]]:
 
 def _written_in(entry: Primitive) -> Iterator[str]:
     """The modules of the functions that an entry is made of."""
-    rules = [entry.forward, entry.joint_vjp, entry.vjp_of, *entry.vjps, *entry.derivatives]
+    vjps = [entry.vjps.rule] if isinstance(entry.vjps, Variadic) else entry.vjps
+    rules = [entry.forward, entry.joint_vjp, *vjps, *entry.derivatives]
     yield from (getattr(rule, "__module__", "") for rule in rules if callable(rule))
 
 

@@ -243,8 +243,6 @@ def raw_derivatives(entry: Primitive, case: Case) -> Iterator[tuple[str, Any]]:
     g = map_leaves(np.ones_like, ans)
     if entry.joint_vjp:
         rules = [(i, ct) for i, ct in enumerate(entry.joint_vjp(g, ans, *args, **kwargs))]
-    elif entry.vjp_of:
-        rules = [(i, entry.vjp_of(i, g, ans, *args, **kwargs)) for i in range(len(args))]
     else:
         rules = [
             (i, rule(g, ans, *args, **kwargs))

@@ -75,8 +75,6 @@ def texts(
 def cotangent(entry, i, g, out, args, kwargs):
     if entry.joint_vjp:
         return entry.joint_vjp(g, out, *args, **kwargs)[i]
-    if entry.vjp_of:
-        return entry.vjp_of(i, g, out, *args, **kwargs)
     rule = entry.vjps[i]
     return 0 * g if rule is None else rule(g, out, *args, **kwargs)
 

@@ -12,7 +12,7 @@ from nnad.autodiff.explain.formulas import Literal
 from nnad.autodiff.explain.names import argument_names, call_title
 from nnad.autodiff.explain.notes import note
 from nnad.autodiff.explain.trace import Operand, Partial, Step, Trace
-from nnad.autodiff.tensor import Leaf, Node, recording, state, value_of
+from nnad.autodiff.tensor import Leaf, Node, state, value_of
 from nnad.autodiff.transforms import Linearization
 from nnad.autodiff.trees import flatten, flatten_like
 from nnad.autodiff.walk import pull_back, push_forward
@@ -85,10 +85,8 @@ def _recorded(f: Any, args: Sequence[Any]) -> Linearization:
             filled[i] = x
         return f(*rebuild(filled))
 
-    with recording(True):
-        call = Linearization(
-            function, [value_of(leaves[i]) for i in places], range(len(places)), "explain"
-        )
+    primals = [value_of(leaves[i]) for i in places]
+    call = Linearization(function, primals, range(len(places)), "explain")
     for x in call.outputs:
         if _dtype_kind(x) not in "fcbiu":
             raise ExplainError(
