@@ -309,26 +309,20 @@ def _partials(node: Node, step: Step) -> Iterator[Partial]:
 
 def _partial(node: Node, step: Step, i: int, name: str, contribution: Any) -> Partial:
     """One derivative: its formula, its value where that is one array, and how it is used."""
-    target = step.operands[i].step
-    assert target is not None and node.primitive is not None
-    texts = node.primitive.partials
-    text = texts[i] if i < len(texts) and texts[i] != "unknown" else ""
-    names = formulas.variables(node.primitive, [x.text for x in step.operands], node.kwargs)
+    target, entry = step.operands[i].step, node.primitive
+    assert target is not None and entry is not None
+    text = entry.partials[i] if i < len(entry.partials) and entry.partials[i] != "unknown" else ""
+    names = formulas.variables(entry, [x.text for x in step.operands], node.kwargs)
     formula = formulas.derivative(text, names | {"y": step.name, "g": step.bar})
     value = _local(node, step.operands, i)
-    is_rule = bool(text) and formulas.tells_rules(
-        node.primitive
-    )  # the text of the whole VJP, such as "g @ x1.T"
-    if value is None:
-        rule = f"{step.bar} · {name}" if text else f"VJP of {step.operation} at {step.bar}"
-        rule = formula if is_rule else rule
-        shown, in_numbers = "" if is_rule else formula, ""
-    else:
-        rule, in_numbers = f"{step.bar} · {name}", numbers.product(step.adjoint, value)
-        if np.shape(contribution) != np.shape(step.adjoint * value):
-            rule, in_numbers = f"sum({rule})", in_numbers and f"sum({in_numbers})"
-        shown = "" if is_rule else formula
-    return Partial(target, step, i, name, shown, value, rule, in_numbers, contribution)
+    rule, in_numbers = f"{step.bar} · {name}", numbers.product(step.adjoint, value)
+    if text and formulas.tells_rules(entry):  # the text is that of the whole VJP
+        rule, formula, value = formula, "", value if numbers.is_scalar(value) else None
+    elif value is None:
+        rule = rule if text else f"VJP of {step.operation} at {step.bar}"
+    elif np.shape(contribution) != np.shape(step.adjoint * value):
+        rule, in_numbers = f"sum({rule})", in_numbers and f"sum({in_numbers})"
+    return Partial(target, step, i, name, formula, value, rule, in_numbers, contribution)
 
 
 def _local(node: Node, operands: Sequence[Operand], i: int) -> Any:
