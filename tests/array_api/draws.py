@@ -117,7 +117,7 @@ def some(d: Draw, /, **options: Any) -> dict[str, Any]:
 # Elementwise ----------------------------------------------------------------------------------
 
 UNARY = {
-    "numeric": "abs conj isfinite isinf isnan negative positive round sign square real",
+    "numeric": "abs conj isfinite isinf isnan negative positive round square real",
     "real": "ceil floor trunc",
     "floating": """acos acosh asin asinh atan atanh cos cosh exp expm1 log log10 log1p log2
         reciprocal sin sinh sqrt tan tanh""",
@@ -138,6 +138,12 @@ for group, names in UNARY.items():
     draws(*names.split())(lambda d, group=group: ((d.array(group),), {}))
 for group, names in BINARY.items():
     draws(*names.split())(lambda d, group=group: (d.pair(group), {}))
+
+
+@draws("sign")
+def sign(d):
+    kind = d.kind("numeric")
+    return (d.array(kind, special=kind != "complex"),), {}
 
 
 def magnitude(y):
@@ -472,7 +478,8 @@ def total(d):
 
 @draws("cumulative_sum", "cumulative_prod")
 def cumulative(d):
-    x = d.array("numeric", d.shape((1, 4)))
+    kind = d.kind("numeric")
+    x = d.array(kind, d.shape((1, 4)), special=kind != "complex")
     axis = {} if x.ndim == 1 and d.chance() else {"axis": d.axis(x.ndim)}
     return (x,), {**axis, **some(d, include_initial=True)}
 
