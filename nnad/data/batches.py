@@ -19,9 +19,11 @@ from nnad.data.dataset import Split
 from nnad.data.lazy import LazyRows
 from nnad.distributed.shares import share_of
 
-__all__ = ["Batch", "BatchIterator", "permutation"]
+__all__ = ["Batch", "BatchIterator", "block_permutation", "permutation"]
 
 CHUNK_BYTES = 16 * 2**20  # rows gathered at once
+BLOCKS_MIXED = 64
+BLOCK_BYTES = CHUNK_BYTES // BLOCKS_MIXED  # a run read in one go: what is mixed fits a chunk
 
 Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
@@ -48,13 +50,32 @@ def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows)
 
 
+def block_permutation(rows: int, block: int, seed: int, epoch: int) -> np.ndarray:
+    """An order that reads runs of neighbouring rows and mixes many of them at a time.
+
+    Blocks of `block` neighbours come in a random order; the rows of every `BLOCKS_MIXED` blocks
+    are then shuffled among each other.
+
+    >>> sorted(block_permutation(10, 3, seed=0, epoch=1).tolist()) == list(range(10))
+    True
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, epoch]))
+    order = np.arange(rows)
+    blocks = np.array_split(order, range(block, rows, block))
+    order = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
+    for a in range(0, rows, block * BLOCKS_MIXED):
+        rng.shuffle(order[a : a + block * BLOCKS_MIXED])
+    return order
+
+
 class BatchIterator:
     """Endless batches, epoch after epoch, from a position that can be saved and restored.
 
     Args:
         split: the rows.
         batch_size: rows in a batch; the last one of an epoch may be shorter.
-        shuffle: draw a new order for each epoch; otherwise batches come in the order of the rows.
+        shuffle: draw a new order for each epoch, "blocks": by `block_permutation`; otherwise
+            batches come in the order of the rows.
         drop_last: leave out a last batch that is shorter.
         seed: of the orders and of the augmentation.
         augment: function of (x, y, rng) applied to each batch; see `nnad.data.augment`.
@@ -78,7 +99,7 @@ class BatchIterator:
         split: Split,
         batch_size: int,
         *,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         drop_last: bool = False,
         seed: int = 0,
         augment: Augment | None = None,
@@ -106,6 +127,7 @@ class BatchIterator:
         self.part = part
         shared = part[1] > 1
         self._chunk = max(1, CHUNK_BYTES // (row_bytes * batch_size))  # batches gathered at once
+        self._block = max(1, BLOCK_BYTES // row_bytes)
         self._in_place = not (shuffle or lazy or shared)
         self._gathers_share = shared and augment is None  # augmenting needs the whole batch
         self._edges = self._edges_of_batches()
@@ -195,7 +217,7 @@ class BatchIterator:
     def _rows_of(self, epoch: int, first: int, last: int) -> np.ndarray:
         """The rows to gather for the batches from `first` to before `last`."""
         if self.shuffle and self._order[0] != epoch:
-            self._order = (epoch, permutation(len(self.split), self.seed, epoch))
+            self._order = (epoch, self._new_order(epoch))
         size = self.batch_size
         span = slice(first * size, min(last * size, self.rows))
         index = self._order[1][span] if self.shuffle else np.arange(span.start, span.stop)
@@ -205,6 +227,12 @@ class BatchIterator:
         return np.concatenate(
             [index[i * size :][share] for i, share in enumerate(shares)], dtype=np.int64
         )
+
+    def _new_order(self, epoch: int) -> np.ndarray:
+        rows = len(self.split)
+        if self.shuffle == "blocks":
+            return block_permutation(rows, self._block, self.seed, epoch)
+        return permutation(rows, self.seed, epoch)
 
     def _augmented(
         self, x: np.ndarray, y: np.ndarray, epoch: int, first: int

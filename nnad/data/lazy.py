@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn
@@ -12,7 +14,7 @@ import numpy as np
 
 from nnad.errors import DataError
 
-__all__ = ["FileRows", "LazyRows"]
+__all__ = ["FileRows", "LazyRows", "ShardedRows"]
 
 
 class FileRows:
@@ -36,6 +38,11 @@ class FileRows:
         self._lock = Lock()  # a thread that prefetches and one that evaluates share the position
         weakref.finalize(self, self._file.close)
 
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -46,6 +53,10 @@ class FileRows:
             if step == 1:
                 return self._read_run(start, max(stop, start))
             key = np.arange(start, stop, step)
+        order = np.argsort(key, kind="stable")
+        starts = np.flatnonzero(np.diff(key[order], prepend=-2) != 1)  # of runs of neighbours
+        if 2 * len(starts) < len(key):
+            return self._read_runs(key[order], order, starts)
         rows = np.empty((len(key), *self.shape[1:]), self.dtype)
         size, offset = self._row_bytes, self.offset
         room = rows.reshape(-1).view(np.uint8).data
@@ -56,6 +67,13 @@ class FileRows:
                 if read(room[i * size : (i + 1) * size]) != size:
                     self._complain(row)
         return rows
+
+    def _read_runs(self, rows: np.ndarray, places: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """`rows`, which ascend in runs that begin at `starts`, each put where `places` says."""
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for a, b in pairwise([*starts.tolist(), len(rows)]):
+            found[places[a:b]] = self._read_run(int(rows[a]), int(rows[b - 1]) + 1)
+        return found
 
     def _read_run(self, start: int, stop: int) -> np.ndarray:
         rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
@@ -74,11 +92,39 @@ class FileRows:
         raise DataError(f"{self.path}: ends before row {row}; was it changed during training?")
 
 
+class ShardedRows:
+    """The rows of several arrays or files, one after the other.
+
+    Args:
+        parts: arrays or `FileRows` that differ in nothing but the number of rows.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray | FileRows]) -> None:
+        self.parts = list(parts)
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+        self.dtype = parts[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
+        """The rows of a slice or an array of positions, as a new array."""
+        if isinstance(key, slice):
+            key = np.arange(*key.indices(len(self)))
+        rows = np.empty((len(key), *self.shape[1:]), self.dtype)
+        owners = np.searchsorted(self._starts, key, side="right") - 1
+        for i in np.flatnonzero(np.bincount(owners, minlength=len(self.parts))):
+            mine = owners == i
+            rows[mine] = self.parts[i][key[mine] - self._starts[i]]
+        return rows
+
+
 class LazyRows:
     """Rows of an array in some order, each passed through a function when it is read.
 
     Args:
-        base: an array, a view into one (such as overlapping windows), or `FileRows`.
+        base: an array, a view into one (such as overlapping windows), or rows in files.
         index: the rows of ``base``, in order; None for all.
         transform: from an array of rows to the array handed out.
 
@@ -89,7 +135,7 @@ class LazyRows:
 
     def __init__(
         self,
-        base: np.ndarray | FileRows | LazyRows,
+        base: np.ndarray | FileRows | ShardedRows | LazyRows,
         index: np.ndarray | slice | None = None,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:

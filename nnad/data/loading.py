@@ -177,6 +177,8 @@ def _deal(raw: Raw, target: Target, options: Options, seed: int) -> dict[str, Ro
         rest, rows[part] = rest[kept], rest[taken]
     if "train" not in raw.parts or len(rest) < len(_positions(rows["train"], len(raw.x))):
         rows["train"] = rest
+    if options.shuffle == "blocks":
+        rows["train"] = np.sort(_positions(rows["train"], len(raw.x)))
     return rows
 
 

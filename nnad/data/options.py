@@ -82,7 +82,13 @@ Size = int | float
 # Read for every source, whatever it is.
 COMMON = (
     Option("batch_size", int, 64, "rows in a training step", least=1),
-    Option("shuffle", bool, True, "draw a new order of the training rows for every epoch"),
+    Option(
+        "shuffle",
+        bool | Literal["blocks"],
+        True,
+        "draw a new order of the training rows for every epoch; blocks: read files in runs of rows "
+        "drawn at random and mix 64 runs at a time, for data on slow or remote disks",
+    ),
     Option("drop_last", bool, False, "leave out a last batch that is shorter than the others"),
     Option(
         "prefetch",
@@ -169,6 +175,22 @@ class Options:
     def locate(self, name: str = "path") -> Path:
         """The file or folder that the key ``name`` points to; raises `DataError` if missing."""
         return resolve(getattr(self, name), self._base_dirs, f"data.{name}")
+
+    def locate_all(self, name: str = "path") -> list[Path]:
+        """The files that the key ``name`` points to: one, or those that a pattern matches, by name.
+
+        Raises:
+            DataError: if there is none.
+        """
+        given = str(getattr(self, name))
+        if not any(sign in given for sign in "*?["):
+            return [self.locate(name)]
+        for folder in self._base_dirs:
+            place = folder / Path(given).expanduser()
+            if found := sorted(place.parent.glob(place.name)):
+                return found
+        places = " or ".join(str((folder / given).absolute()) for folder in self._base_dirs)
+        raise DataError(f"data.{name}: no file matches {places}")
 
 
 def resolve(path: str | Path, base_dirs: Sequence[str | Path], label: str = "path") -> Path:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from nnad.data.array_files import as_features
 from nnad.data.dataset import Meta
 from nnad.data.preprocessing import Preprocessor
 from nnad.data.sources.csv import features_of
-from nnad.data.sources.npz import array_features, read_arrays
+from nnad.data.sources.npz import read_arrays
 from nnad.data.sources.time_series import windows_of
 from nnad.data.table import Problems, Table, read_csv
 from nnad.errors import DataError, did_you_mean
@@ -66,7 +67,7 @@ def _from_arrays(path: Path, meta: Meta) -> np.ndarray:
     arrays = read_arrays(path)
     if "x" not in arrays:
         raise DataError(f"{path}: no array 'x' (arrays: {', '.join(arrays)})")
-    features = array_features(arrays["x"], f"{path}: x")
+    features = as_features(arrays["x"], f"{path}: x")
     expected, got = tuple(meta.preprocessor.raw_shape), features.numeric.shape[1:]
     if got != expected:
         raise DataError(f"{path}: x has rows of shape {got}; the model was trained on {expected}")

@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from nnad.data import BatchIterator, load
+from nnad.data import BatchIterator, array_files, load
 from nnad.data.lazy import FileRows, LazyRows
-from nnad.data.sources import npy
 from nnad.errors import DataError
 
 
@@ -26,7 +25,7 @@ def files(tmp_path, rng):
 def test_rows_from_disk_equal_rows_in_memory(files, split, monkeypatch) -> None:
     config = {**files, "standardize": True, "split": split, "validation_size": 0.2}
     memory = load(config)
-    monkeypatch.setattr(npy, "IN_MEMORY", 0)
+    monkeypatch.setattr(array_files, "IN_MEMORY", 0)
     disk = load(config)
     for a, b in [(memory.train, disk.train), (memory.validation, disk.validation)]:
         assert isinstance(b.x, LazyRows) and b.x.shape == a.x.shape
@@ -77,7 +76,7 @@ def test_damaged_files_are_refused(content, message, files, tmp_path) -> None:
 
 
 def test_large_arrays_must_be_numbers_in_row_order(files, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(npy, "IN_MEMORY", 0)
+    monkeypatch.setattr(array_files, "IN_MEMORY", 0)
     np.save(tmp_path / "x.npy", np.asfortranarray(np.zeros((50, 2))))
     with pytest.raises(DataError, match="in column order cannot be read in pieces"):
         load(files)

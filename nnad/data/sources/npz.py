@@ -1,85 +1,111 @@
-"""Arrays in NPZ files."""
+"""Arrays in NPZ files, read from disk batch by batch where they are large and not compressed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from nnad.data.dataset import Features, Raw
+from nnad.data import array_files
+from nnad.data.array_files import as_features, joined, open_array
+from nnad.data.dataset import Raw
+from nnad.data.lazy import FileRows
 from nnad.data.options import Option, Options, source
 from nnad.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     import zipfile
 
-__all__ = ["array_features", "load_npz", "read_arrays"]
+__all__ = ["load_npz", "read_arrays"]
 
 BOMB_BYTES = 2**30
 BOMB_RATIO = 100
+LOCAL_HEADER = 30  # bytes before a member's name; at 26 the lengths of the name and of the extras
 
 
 @source(
     "npz",
-    Option("path", str, doc="the file, written by numpy.savez"),
+    Option("path", str, doc="the file, written by numpy.savez, or a pattern such as part-*.npz"),
     Option("x", str, "x", "name of the array of inputs (rows, ...)"),
     Option("y", str, "y", "name of the array of targets (rows,) or (rows, outputs)"),
     Option("weight", str, "weight", "name of the array of row weights, if there is one"),
 )
 def load_npz(options: Options) -> Raw:
-    """Arrays x, y and perhaps weight in an NPZ file."""
-    path = options.locate()
-    arrays = read_arrays(path)
+    """Arrays x, y and perhaps weight in NPZ files; large inputs that are not compressed stay there.
+
+    Several files hold a part of the rows each; they follow in the order of their names.
+    """
+    paths = options.locate_all()
+    archives = [read_arrays(path, keep_on_disk=options.x) for path in paths]
     wanted = {"x": options.x}
     if options.task != "autoencoder":
         wanted["y"] = options.y
     missing = [
         f"{path}: no array {name!r}{did_you_mean(name, arrays)} (arrays: {', '.join(arrays)})"
+        for path, arrays in zip(paths, archives, strict=True)
         for name in wanted.values()
         if name not in arrays
     ]
     if missing:
         raise DataError(missing)
+    label = str(paths[0]) if len(paths) == 1 else options.path
+
+    def column(name: str) -> np.ndarray | None:
+        parts = [arrays[name] for arrays in archives if name in arrays]
+        if len(parts) not in (0, len(paths)):
+            raise DataError(f"{label}: only {len(parts)} of {len(paths)} files have {name!r}")
+        return np.asarray(joined(parts, paths)[:]) if parts else None
+
     return Raw(
-        array_features(arrays[options.x], f"{path}: {options.x}"),
-        arrays[options.y] if "y" in wanted else None,
-        weight=arrays.get(options.weight),
+        as_features(joined([a[options.x] for a in archives], paths), f"{label}: {options.x}"),
+        column(options.y) if "y" in wanted else None,
+        weight=column(options.weight),
         target_names=[options.y],
-        files=[path],
-        label=str(path),
+        files=paths,
+        label=label,
     )
 
 
-def array_features(x: np.ndarray, label: str) -> Features:
-    """Inputs given as an array of numbers with rows first."""
-    if x.dtype.kind not in "fiub":
-        raise DataError(f"{label}: inputs of type {x.dtype}; expected numbers")
-    if x.ndim == 0:
-        raise DataError(f"{label}: a single number; expected an array with rows first")
-    if x.ndim == 1:
-        x = x[:, None]
-    columns = int(np.prod(x.shape[1:]))
-    return Features(x, numeric_names=[f"x{i}" for i in range(columns)])
+def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | FileRows]:
+    """All arrays of an NPZ archive by name; Python objects in it are refused.
 
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an NPZ archive by name; Python objects in it are refused."""
+    Args:
+        path: the archive.
+        keep_on_disk: name of an array that is read row by row if it is large and not compressed.
+    """
     import zipfile  # with its decompressors it takes longer to import than all of nnad.data
     import zlib
 
     try:
         with path.open("rb") as file:
+            found: dict[str, np.ndarray | FileRows] = {}
             with zipfile.ZipFile(file) as archive:
                 _refuse_bombs(archive, path)
+                member = archive.NameToInfo.get(f"{keep_on_disk}.npy")
+                if member is not None and _is_read_in_place(member):
+                    begin = _content_of(member, file)
+                    found[keep_on_disk] = open_array(path, begin, begin + member.file_size)
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+                return {n: found[n] if n in found else arrays[n] for n in arrays.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).partition("\n")[0]
         if "pickle" in reason.lower():
             reason = "it holds Python objects, which are not loaded; save plain arrays"
         raise DataError(f"{path}: not a readable NPZ archive: {reason}") from None
+
+
+def _is_read_in_place(member: zipfile.ZipInfo) -> bool:
+    """Whether a member is large and not compressed; others are read whole, checksum included."""
+    return member.file_size > array_files.IN_MEMORY and member.compress_type == 0
+
+
+def _content_of(member: zipfile.ZipInfo, file: BinaryIO) -> int:
+    """Where in the archive the bytes of a member that is not compressed begin."""
+    file.seek(member.header_offset + 26)
+    lengths = np.frombuffer(file.read(4), "<u2")
+    return member.header_offset + LOCAL_HEADER + int(lengths.sum())
 
 
 def _refuse_bombs(archive: zipfile.ZipFile, path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Arrays in the NPY format, in files of their own or in archives: in memory, or read by rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from nnad.data.dataset import Features
+from nnad.data.lazy import FileRows, LazyRows, ShardedRows
+from nnad.errors import DataError
+
+__all__ = ["Rows", "as_features", "joined", "open_array"]
+
+IN_MEMORY = 64 * 2**20  # bytes; larger arrays stay on disk
+
+Rows = np.ndarray | FileRows | ShardedRows
+
+
+def open_array(path: Path, begin: int = 0, end: int | None = None) -> np.ndarray | FileRows:
+    """The array that bytes `begin` to `end` of a file hold: in memory up to 64 MiB, else on disk.
+
+    Raises:
+        DataError: for bytes that are not NPY, hold Python objects or are fewer than they say.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(begin)
+            shape, column_major, dtype = _header(file)
+            offset = file.tell()
+            if dtype.hasobject:
+                raise DataError(
+                    f"{path}: holds Python objects, which are not loaded; save plain arrays"
+                )
+            size = math.prod(shape, start=dtype.itemsize)
+            there = (path.stat().st_size if end is None else end) - offset
+            if there != size:
+                raise DataError(
+                    f"{path}: the header says {shape}, {size:,} bytes; the file has {there:,}"
+                )
+            if size <= IN_MEMORY:
+                file.seek(begin)
+                return npy.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, SyntaxError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path}: not a readable NPY file: {reason}") from None
+    if column_major or dtype.kind not in "fiub":
+        raise DataError(
+            f"{path}: {dtype} in {'column' if column_major else 'row'} order cannot be read in "
+            "pieces; save a C-ordered array of numbers (numpy.ascontiguousarray)"
+        )
+    return FileRows(path, dtype, shape, offset)
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        return npy.read_array_header_1_0(file)
+    return npy.read_array_header_2_0(file)
+
+
+def joined(parts: Sequence[np.ndarray | FileRows], labels: Sequence[object]) -> Rows:
+    """The rows of all parts in one, on disk if they are too many for memory.
+
+    Args:
+        parts: arrays.
+        labels: what each is called in messages.
+
+    Raises:
+        DataError: the parts differ in the shape or type of a row.
+    """
+    first = parts[0]
+    problems = [
+        f"{label}: rows of shape {part.shape[1:]} and type {part.dtype}; those of {labels[0]} have "
+        f"shape {first.shape[1:]} and type {first.dtype}"
+        for part, label in zip(parts, labels, strict=True)
+        if part.shape[1:] != first.shape[1:] or part.dtype != first.dtype
+    ]
+    if problems:
+        raise DataError(problems)
+    if len(parts) == 1:
+        return first
+    if sum(part.size * part.dtype.itemsize for part in parts) <= IN_MEMORY:
+        return np.concatenate([part[:] for part in parts])
+    return ShardedRows(parts)
+
+
+def as_features(x: Rows, label: str) -> Features:
+    """Inputs given as an array of numbers with rows first."""
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"{label}: inputs of type {x.dtype}; expected numbers")
+    if not isinstance(x, np.ndarray):
+        return Features(LazyRows(x))
+    if x.ndim == 0:
+        raise DataError(f"{label}: a single number; expected an array with rows first")
+    if x.ndim == 1:
+        x = x[:, None]
+    columns = math.prod(x.shape[1:])
+    return Features(x, numeric_names=[f"x{i}" for i in range(columns)])

@@ -1,0 +1,126 @@
+"""Sets in several files, rows that stay on disk, and the order they are read in."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from nnad.data import BatchIterator, array_files, load
+from nnad.data.batches import BLOCKS_MIXED, block_permutation, permutation
+from nnad.data.dataset import Split
+from nnad.data.lazy import FileRows, LazyRows, ShardedRows
+from nnad.errors import DataError
+
+
+@pytest.fixture
+def whole(rng):
+    return rng.normal(size=(50, 6)).astype(np.float32), np.arange(50) % 3
+
+
+def write(folder, x, y, edges=(0, 20, 21, 50)):
+    for i, (a, b) in enumerate(pairwise(edges)):
+        np.save(folder / f"x-{i}.npy", x[a:b])
+        np.save(folder / f"y-{i}.npy", y[a:b])
+        np.savez(folder / f"part-{i}.npz", x=x[a:b], y=y[a:b])
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_several_files_are_one_set(tmp_path, monkeypatch, whole, kind, on_disk):
+    write(tmp_path, *whole)
+    if on_disk:
+        monkeypatch.setattr(array_files, "IN_MEMORY", 0)
+    config = {"name": kind, "path": "part-*.npz", "standardize": True}
+    if kind == "npy":
+        config |= {"path": "x-*.npy", "target_path": "y-?.npy"}
+    parts = load(config, base_dirs=[tmp_path])
+    np.save(tmp_path / "x.npy", whole[0])
+    np.save(tmp_path / "y.npy", whole[1])
+    one = {"name": "npy", "path": "x.npy", "target_path": "y.npy", "standardize": True}
+    alone = load(one, base_dirs=[tmp_path])
+    assert isinstance(parts.train.x, LazyRows) == on_disk
+    np.testing.assert_allclose(np.asarray(parts.train.x), np.asarray(alone.train.x), rtol=1e-6)
+    np.testing.assert_array_equal(parts.train.y, alone.train.y)
+    assert len(parts.meta.fingerprint) == (6 if kind == "npy" else 3)
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path, whole):
+    write(tmp_path, *whole)
+    np.save(tmp_path / "x-1.npy", np.zeros((1, 5), np.float32))
+    np.save(tmp_path / "x-2.npy", np.zeros((29, 6)))
+    config = {"name": "npy", "path": "x-*.npy", "target_path": "y-*.npy"}
+    with pytest.raises(DataError) as error:
+        load(config, base_dirs=[tmp_path])
+    assert len(error.value.problems) == 2
+    assert "rows of shape (5,)" in str(error.value)
+    with pytest.raises(DataError, match=r"data.path: no file matches .*nothing-\*.npy"):
+        load({**config, "path": "nothing-*.npy"}, base_dirs=[tmp_path])
+
+
+def test_rows_of_parts_equal_rows_of_the_whole(tmp_path, rng):
+    array = rng.normal(size=(40, 3))
+    (tmp_path / "a").write_bytes(array[10:25].tobytes())
+    parts = ShardedRows(
+        [array[:10], FileRows(tmp_path / "a", array.dtype, (15, 3)), array[25:25], array[25:]]
+    )
+    keys = [slice(None), slice(5, 30, 3), np.array([39, 0, 12, 12, 24, 25]), np.empty(0, int)]
+    for key in [*keys, rng.permutation(40), np.r_[20:35, 0:7]]:
+        np.testing.assert_array_equal(parts[key], array[key])
+
+
+def test_runs_of_neighbours_are_read_in_one_go(tmp_path, rng, monkeypatch):
+    array = rng.normal(size=(100, 2))
+    (tmp_path / "a").write_bytes(array.tobytes())
+    rows = FileRows(tmp_path / "a", array.dtype, array.shape)
+    runs = []
+    read = FileRows._read_run
+    monkeypatch.setattr(FileRows, "_read_run", lambda s, a, b: runs.append((a, b)) or read(s, a, b))
+    key = rng.permutation(np.r_[10:30, 50:53, 80:100])
+    np.testing.assert_array_equal(rows[key], array[key])
+    assert runs == [(10, 30), (50, 53), (80, 100)]
+
+
+@pytest.mark.parametrize(("rows", "block"), [(1, 1), (10, 3), (1000, 7), (64 * 7, 7), (5, 100)])
+def test_a_block_permutation_holds_every_row_once(rows, block):
+    order = block_permutation(rows, block, 0, 1)
+    assert sorted(order.tolist()) == list(range(rows))
+    np.testing.assert_array_equal(order, block_permutation(rows, block, 0, 1))
+    if rows > 10:
+        assert (order != block_permutation(rows, block, 0, 2)).any()
+
+
+def test_blocks_are_mixed_nearly_as_well_as_all_rows():
+    """A file sorted by class, the worst case: how far batches stray from the classes' shares."""
+    rows, block, batch, classes = 64_000, 50, 100, 10
+    y = np.arange(rows) * classes // rows
+
+    def straying(order):
+        counts = [
+            np.bincount(y[order[i : i + batch]], minlength=classes) for i in range(0, rows, batch)
+        ]
+        return np.std(counts) / np.sqrt(batch / classes * (1 - 1 / classes))  # of random draws: 1
+
+    assert straying(permutation(rows, 0, 0)) == pytest.approx(1, abs=0.03)
+    mixed = straying(block_permutation(rows, block, 0, 0))
+    assert 1 < mixed < 1.8  # 64 blocks at a time leave each class 6.4 ± 2.4 blocks
+    assert straying(np.arange(rows)) > 9
+    assert BLOCKS_MIXED == 64
+
+
+def test_batches_by_blocks_can_be_resumed_and_shared(rng):
+    split = Split(np.arange(1000.0)[:, None], np.arange(1000), None)
+    whole = [b.y.copy() for b in BatchIterator(split, 32, shuffle="blocks", seed=3).batches(2)]
+    late = BatchIterator(split, 32, shuffle="blocks", seed=3).batches(2, 20)
+    for one, other in zip(whole[20:], late, strict=True):
+        np.testing.assert_array_equal(one, other.y)
+    for shuffle in ("blocks", True, False):
+        alone = [b.y.copy() for b in BatchIterator(split, 32, shuffle=shuffle, seed=3).batches(1)]
+        sharing = [
+            BatchIterator(split, 32, shuffle=shuffle, seed=3, part=(i, 3)).batches(1)
+            for i in range(3)
+        ]
+        parts = [[(batch.y.copy(), batch.share) for batch in batches] for batches in sharing]
+        for batch, *shares in zip(alone, *parts, strict=True):
+            np.testing.assert_array_equal(np.concatenate([y for y, _ in shares]), batch)
+            assert [share[0] for _, share in shares[1:]] == [share[1] for _, share in shares[:-1]]
+            assert {share[2] for _, share in shares} == {len(batch)}
