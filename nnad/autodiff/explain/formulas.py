@@ -258,10 +258,11 @@ def operation(entry: Primitive, operands: Sequence[str], kwargs: Mapping[str, An
         return found
     while operands and operands[-1] == "None":  # optional arrays that were left out
         operands = operands[:-1]
+    usual = {k: metadata(v) for k, v in defaults(entry).items()}
     shown = [
         f"{k}={text}"
         for k, v in kwargs.items()
-        if v is not None and v is not False and (text := metadata(v)) is not None
+        if v is not None and v is not False and (text := metadata(v)) not in (None, usual.get(k))
     ]
     return f"{entry.name}({', '.join([*operands, *shown])})"
 

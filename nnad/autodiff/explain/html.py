@@ -5,7 +5,7 @@ The page holds everything it needs.  Without scripts it shows the whole computat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 
 from nnad.autodiff.explain.assets import asset
@@ -90,30 +90,36 @@ def _result(trace: Trace) -> str:
 
 def _tables(trace: Trace) -> str:
     back = list(trace.backward())
-    parts: list[tuple[str, str, Sequence[str], Iterable[list[str]]]] = [
-        ("Forward: values", "forward", FORWARD, forward_rows(trace.steps))
-    ]
+    parts = [_table(trace, "Forward: values", "forward", FORWARD, trace.steps, forward_rows)]
     if trace.has_tangents:
-        rows = tangent_rows(trace.steps)
-        parts.append(("Forward mode: tangents", "tangent", TANGENT, rows))
-    parts.append(("Backward: adjoints", "reverse", REVERSE, reverse_rows(back)))
-    return "".join(_table(caption, css, head, rows) for caption, css, head, rows in parts)
+        moving = [step for step in trace.steps if step.tangent is not None]
+        title = "Forward mode: tangents"
+        parts.append(_table(trace, title, "tangent", TANGENT, moving, tangent_rows))
+    parts.append(_table(trace, "Backward: adjoints", "reverse", REVERSE, back, reverse_rows))
+    return "".join(parts)
 
 
-def _table(caption: str, css: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """One table; further lines of a row are lines of its cells."""
-    cells: list[list[str]] = []
-    for row in rows:
-        if row[0]:
-            cells.append([escape(cell.strip()) for cell in [*row, *[""] * (len(head) - len(row))]])
-        else:
-            for j, cell in enumerate(row):
-                cells[-1][j] += f"<br>{escape(cell.strip())}" if cell else ""
-    heads = "".join(f'<th scope="col">{escape(x)}</th>' for x in head)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{x}</td>" for x in row[1:]) + "</tr>\n"
-        for row in cells
-    )
+def _table(
+    trace: Trace,
+    caption: str,
+    css: str,
+    head: Sequence[str],
+    steps: Sequence[Step],
+    rows_of: Callable[[Sequence[Step]], Iterable[list[str]]],
+) -> str:
+    """One table with a row per step; its further lines are lines of its cells."""
+    rows = []
+    for step in steps:
+        lines = [[*row, *[""] * (len(head) - len(row))] for row in rows_of([step])]
+        columns = zip(*lines, strict=True)
+        rows.append(["<br>".join(escape(x.strip()) for x in column if x) for column in columns])
+    kept = [j for j in range(1, len(head)) if any(row[j] for row in rows)]
+    body = ""
+    for step, row in zip(steps, rows, strict=True):
+        cells = "".join(f'<td data-column="{head[j]}">{row[j]}</td>' for j in kept)
+        number = trace.steps.index(step)
+        body += f'<tr data-step="{number}"><th scope="row">{row[0]}</th>{cells}</tr>\n'
+    heads = "".join(f'<th scope="col" data-column="{head[j]}">{head[j]}</th>' for j in [0, *kept])
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
         f'<table class="{css}"><caption>{caption}</caption><thead><tr>{heads}</tr></thead>\n'
@@ -127,17 +133,17 @@ def _table(caption: str, css: str, head: Sequence[str], rows: Iterable[Sequence[
 def _events(trace: Trace) -> Iterator[str]:
     """A list item per event: each value from the inputs on, then each adjoint from the result."""
     numbers = {step: i for i, step in enumerate(trace.steps)}
-    for row, step in enumerate(trace.steps):
-        yield _event("forward", numbers[step], row, _forward_lines(step))
-    for row, step in enumerate(trace.backward()):
-        yield _event("reverse", numbers[step], row, _reverse_lines(step))
+    for step in trace.steps:
+        yield _event("forward", numbers[step], _forward_lines(step))
+    for step in trace.backward():
+        yield _event("reverse", numbers[step], _reverse_lines(step))
 
 
-def _event(phase: str, number: int, row: int, lines: Iterable[str]) -> str:
+def _event(phase: str, number: int, lines: Iterable[str]) -> str:
     first, *others = lines
     body = "".join(f"<p>{escape(line)}</p>" for line in others)
     return (
-        f'<li data-phase="{phase}" data-step="{number}" data-row="{row}">'
+        f'<li data-phase="{phase}" data-step="{number}">'
         f"<p><strong>{escape(first)}</strong></p>{body}</li>\n"
     )
 

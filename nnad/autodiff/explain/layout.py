@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 ORDER_SWEEPS = 24
-PLACE_SWEEPS = 60
+PLACE_SWEEPS = 200
 GAP_X = 22.0  # between neighbours in a layer
 GAP_Y = 20.0  # between layers
-STRAIGHT = 0.9  # how much an arrow wants to pass all layers at one place, against being short
+STRAIGHT = 0.6  # how much a string wants to stay straight, against being near its ends
+
+INPUT = 0.15  # the weight of inputs and constants, where an operation has 1
 
 
 @dataclass(eq=False)
@@ -42,7 +44,7 @@ class Item:
     above: list[Item] = field(default_factory=list)
     below: list[Item] = field(default_factory=list)
     passing: bool = False
-    chain: list[Item] = field(default_factory=list)  # all places at which the same arrow passes
+    string: list[Item] = field(default_factory=list)  # what should lie straight below each other
 
 
 @dataclass(eq=False)
@@ -97,9 +99,6 @@ def _with_passing(boxes: Sequence[Item], arrows: Sequence[Arrow]) -> list[list[I
             layers[layer].append(item)
             arrow.path.append(item)
         arrow.path.append(arrow.target)
-        chain = [item for item in arrow.path if item.passing]
-        for item in chain:
-            item.chain = chain
         for upper, lower in pairwise(arrow.path):
             upper.below.append(lower)
             lower.above.append(upper)
@@ -185,6 +184,7 @@ def sorted_below(item: Item, ranks: dict[int, int]) -> list[Item]:
 
 def _place_across(layers: list[list[Item]]) -> None:
     """Horizontal positions: near the neighbours, apart from each other."""
+    _find_strings(layers)
     for layer in layers:
         _spread(layer, [0.0] * len(layer))
     for sweep in range(PLACE_SWEEPS):
@@ -196,14 +196,40 @@ def _place_across(layers: list[list[Item]]) -> None:
             item.x -= left
 
 
+def _find_strings(layers: list[list[Item]]) -> None:
+    """Join the places of a long arrow; and a box with its only source, by the label between."""
+    for layer in layers:
+        for item in layer:
+            item.string = item.above[0].string if _goes_on(item) else []
+            item.string.append(item)
+
+
+def _goes_on(item: Item) -> bool:
+    """Whether an element belongs straight below the one above it."""
+    if len(item.above) != 1:
+        return False
+    above = item.above[0]
+    if item.passing or above.passing:
+        return item.passing and above.passing
+    if item.layer % 2 == 0:
+        return True
+    return len(above.below) == 1 and len(item.below[0].above) == 1
+
+
 def _wish(item: Item) -> float:
-    """Where an element would like to be: the mean of its neighbours; a long arrow straight."""
-    near = [n.x for n in (*item.above, *item.below)]
-    mean = sum(near) / len(near) if near else item.x
-    if len(item.chain) > 1:
-        straight = sum(n.x for n in item.chain) / len(item.chain)
-        return STRAIGHT * straight + (1 - STRAIGHT) * mean
-    return mean
+    """Where an element would like to be: at the mean of its neighbours; a string as a whole."""
+    first, last = item.string[0], item.string[-1]
+    pulls = [(n.x, _weight(n)) for n in (*first.above, *last.below)]
+    weight = sum(w for _, w in pulls)
+    own = sum(n.x for n in item.string) / len(item.string)
+    mean = sum(x * w for x, w in pulls) / weight if pulls else own
+    return mean if len(item.string) == 1 else STRAIGHT * own + (1 - STRAIGHT) * mean
+
+
+def _weight(item: Item) -> float:
+    """How much an element pulls, and resists: inputs give way to the path that they join."""
+    source = item if item.layer % 2 == 0 and not item.passing else (item.above or [item])[0]
+    return 1.0 if source.above else INPUT
 
 
 def _spread(layer: list[Item], wishes: list[float]) -> None:
@@ -213,7 +239,7 @@ def _spread(layer: list[Item], wishes: list[float]) -> None:
         offsets.append(offsets[-1] + (a.width + b.width) / 2 + GAP_X)
     blocks: list[list[float]] = []  # [mean, weight, how many]
     for wish, offset, item in zip(wishes, offsets, layer, strict=True):
-        weight = 2.0 if item.passing else 1.0
+        weight = _weight(item) * (2.0 if item.passing else 1.0)
         blocks.append([wish - offset, weight, 1])
         while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
             mean, weight, count = blocks.pop()

@@ -7,7 +7,7 @@ const events = all(".events li");
 const slider = document.querySelector("input[type=range]");
 const counter = document.querySelector("output");
 const buttons = Object.fromEntries(all("button").map((b) => [b.dataset.move, b]));
-const forwardRows = all(".forward tbody tr");
+const forwardRows = all(".forward tbody tr, .tangent tbody tr");
 const reverseRows = all(".reverse tbody tr");
 const when = { forward: {}, reverse: {} };
 events.forEach((event, i) => { when[event.dataset.phase][event.dataset.step] = i; });
@@ -26,6 +26,7 @@ function show(at) {
   graph.classList.toggle("reverse", back);
   for (const box of all(".nnad-graph .step")) {
     box.classList.toggle("now", box.dataset.step === step);
+    if (box.dataset.step === step) bringIntoView(box);
     box.classList.toggle("future", when.forward[box.dataset.step] > at);
     box.classList.toggle("unreached", !(when.reverse[box.dataset.step] <= at));
   }
@@ -34,12 +35,19 @@ function show(at) {
     link.classList.toggle("now", near === step);
     link.classList.toggle("future", when.forward[link.dataset.to] > at);
   }
-  events.forEach((event, i) => {
-    const rows = event.dataset.phase === "forward" ? forwardRows : reverseRows;
-    const row = rows[event.dataset.row];
-    row.classList.toggle("now", i === at);
-    row.classList.toggle("future", i > at);
-  });
+  for (const [rows, times] of [[forwardRows, when.forward], [reverseRows, when.reverse]]) {
+    for (const row of rows) {
+      row.classList.toggle("now", times[row.dataset.step] === at);
+      row.classList.toggle("future", times[row.dataset.step] > at);
+    }
+  }
+}
+
+// A wide picture scrolls inside its figure: the step at hand should be seen.
+function bringIntoView(box) {
+  const figure = document.querySelector("figure");
+  const [frame, place] = [figure.getBoundingClientRect(), box.getBoundingClientRect()];
+  figure.scrollLeft += place.left + place.width / 2 - frame.left - frame.width / 2;
 }
 
 const here = () => Number(slider.value);
