@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import elementwise, kink
-from nnad.ops.elementwise import absolute, exp, logaddexp, maximum, minimum, square, tanh, where
+from nnad.ops.elementwise import absolute, exp, maximum, minimum, square, where
 from nnad.ops.shape import astype
 
 __all__ = [
@@ -134,13 +134,32 @@ softplus = elementwise(
 )
 
 
+# With e = exp(x) and w = e (e + 2), tanh(softplus(x)) is w / (w + 2): one exponential in place of
+# exp, log1p and tanh, which take many times as long. Beyond the limit it is 1 to the last bit.
+MISH_LIMIT = 30.0
+
+
 def _mish(x: Any, *, out: Any = None) -> Any:
-    return np.multiply(x, np.tanh(np.logaddexp(x, 0)), out=out)
+    e = np.exp(np.minimum(_wide(x), MISH_LIMIT))
+    w = e * (e + 2)
+    share = w / (w + 2)
+    return np.multiply(x, share.astype(x.dtype) if _is_half(x) else share, out=out)
 
 
 def _mish_slope(ans: Any, x: Any) -> Any:
-    t = tanh(logaddexp(x, 0.0))
-    return t + x * (1.0 - t * t) * sigmoid(x)
+    e = exp(minimum(_wide(x), MISH_LIMIT))
+    w = e * (e + 2.0)
+    total = w + 2.0
+    return (w + x * (4.0 * e * (e + 1.0) / total)) / total
+
+
+def _wide(x: Any) -> Any:
+    """float16 as float32, in which the square of an exponential does not overflow."""
+    return astype(x, np.float32) if _is_half(x) else x
+
+
+def _is_half(x: Any) -> bool:
+    return getattr(x, "dtype", None) == np.float16
 
 
 mish = elementwise(
