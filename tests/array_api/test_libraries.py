@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,29 +98,38 @@ def test_array_api_compat_finds_the_namespace():
 
 # SciPy reads SCIPY_ARRAY_API when it is imported: hence a process of its own.
 
+PAGE = (Path(nnad.__file__).parent.parent / "docs/array-api.md").read_text(encoding="utf-8")
+EXAMPLE = re.findall(r"^```python\n(import.*?)^```$", PAGE, re.M | re.S)[-1]
+
 
 @pytest.fixture(scope="module")
-def problems():
-    """Of each library's calls in array_api_paths.py: what is wrong, or nothing."""
+def printed():
+    """What the page's example prints, and then array_api_paths.py: what is wrong, as JSON."""
+    paths = Path(__file__).with_name("array_api_paths.py")
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("array_api_paths.py")],
+        [sys.executable, "-c", f"{EXAMPLE}\n{paths.read_text(encoding='utf-8')}"],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "SCIPY_ARRAY_API": "1"},
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("library", ["scipy", "sklearn"])
-def test_scipy_and_scikit_learn(problems, library):
-    assert len(problems[library]) > 20
-    assert {name: text for name, text in problems[library].items() if text} == {}
+def test_scipy_and_scikit_learn(printed, library):
+    problems = json.loads(printed[-1])[library]
+    assert len(problems) > 20
+    assert {name: text for name, text in problems.items() if text} == {}
 
 
-def test_a_planted_mistake_is_seen(problems):
-    assert "expected" in problems["planted"]["half a product"]
+def test_a_planted_mistake_is_seen(printed):
+    assert "expected" in json.loads(printed[-1])["planted"]["half a product"]
+
+
+def test_the_example_of_the_page_prints_what_it_says(printed):
+    assert printed[:-1] == re.findall(r"print\(.*#\s*(.*)$", EXAMPLE, re.M)
 
 
 def test_scipy_without_its_array_api_says_what_to_do():
