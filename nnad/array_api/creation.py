@@ -42,7 +42,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: Any = N
     """
     check_device(device)
     x = as_array(obj)
-    y = x if dtype is None else x.astype(dtype, copy=False)
+    y = x if dtype is None or x.dtype == dtype else x.astype(dtype)
     listed = isinstance(obj, (list, tuple))
     shared = not listed and np.may_share_memory(value_of(y), value_of(obj))
     if copy is False and not shared:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import IMPLEMENTATIONS, LATE, TABLE, Elementwise
-from nnad.autodiff.tensor import Tensor, apply, apply_binary, apply_unary, state, value_of, wrap
+from nnad.autodiff.tensor import Tensor, apply, apply_binary, apply_unary, value_of, wrap
 from nnad.errors import MissingRuleError
 
 # What ufunc.reduce and ufunc.accumulate are called as functions.
@@ -192,17 +192,18 @@ def defers_to(other: Any) -> bool:
 
 
 def inplace(name: str, symbol: str) -> Callable[[Tensor, Any], Any]:
-    """The method of an operator such as `+=`: recorded on intermediates, refused on inputs."""
-    entry = TABLE[name]
+    """The method of an operator such as `+=`: recorded on intermediates, refused on inputs.
 
+    It never writes into the memory of the old value, which the tape or the caller may hold.
+    """
+    entry = TABLE[name]
     statement = f"x {symbol}= ..."
 
     def method(self: Tensor, other: Any) -> Any:
-        plain = self.node is None and state.capture is None and not isinstance(other, Tensor)
-        if plain and isinstance(self.data, np.ndarray):
-            entry.forward(self.data, other, out=self.data)
-            return self
-        return self.become(_fitted(_as_tensor(entry(self, other)), self, statement), statement)
+        if type(other) not in _KNOWN and defers_to(other):
+            return NotImplemented
+        result = _as_tensor(apply(entry, (self, other)))
+        return self.become(_fitted(result, self, statement), statement)
 
     return method
 

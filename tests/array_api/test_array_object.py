@@ -114,6 +114,20 @@ def test_in_place_statements_keep_the_precision():
     assert x.dtype == xp.float32
 
 
+def test_in_place_statements_leave_the_memory_of_inputs_alone():
+    x = X.copy()
+
+    def f(x):
+        y = x.detach()
+        y += 1
+        y[0] = 5.0
+        return xp.sum(x * y)
+
+    gradient = nnad.grad(f)(x)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(gradient, [[5, 5, 5], [4, 5, 6]])
+
+
 def test_in_place_on_intermediates_is_recorded():
     def f(x):
         y = xp.asarray(x) * 2
