@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nnad.array_api.results import returns_tensors
-from nnad.autodiff.tensor import value_of
+from nnad.array_api.results import as_tensors, returns_tensors
 
 __all__ = [
     "broadcast_arrays",
@@ -81,14 +80,7 @@ def repeat(x: Any, repeats: Any, /, *, axis: Any = None) -> Any:
 @returns_tensors
 def reshape(x: Any, /, shape: Any, *, copy: Any = None) -> Any:
     """The same elements in another shape; with `copy=False` ValueError where memory must move."""
-    y = np.reshape(x, shape)
-    shared = np.may_share_memory(value_of(x), value_of(y))
-    if copy is False and not shared:
-        raise ValueError(
-            f"reshape(copy=False): shape {x.shape} to {y.shape} needs a copy, as the elements do "
-            "not lie in order; leave copy out"
-        )
-    return np.copy(y) if copy and shared else y
+    return as_tensors(x).reshape(shape, copy=copy)
 
 
 @returns_tensors

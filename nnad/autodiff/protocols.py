@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from nnad.autodiff.table import IMPLEMENTATIONS, LATE, TABLE, Elementwise
-from nnad.autodiff.tensor import Tensor, apply, apply_binary, apply_unary, value_of, wrap
+from nnad.autodiff.tensor import (
+    Tensor,
+    apply,
+    apply_binary,
+    apply_unary,
+    state,
+    value_of,
+    wrap,
+)
+from nnad.autodiff.trees import flatten
 from nnad.errors import MissingRuleError
 
 # What ufunc.reduce and ufunc.accumulate are called as functions.
@@ -32,8 +41,8 @@ FOREIGN_OK = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
 
 def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """`Tensor.__array_ufunc__` (NEP 13)."""
-    if method == "__call__" and not kwargs:
-        return (IMPLEMENTATIONS.get(ufunc) or implementation(ufunc))(*inputs)
+    if method == "__call__" and not kwargs and (work := IMPLEMENTATIONS.get(ufunc)):
+        return work(*inputs)
     out = kwargs.pop("out", (None,))
     where = kwargs.pop("where", True)
     if any(x is not None and not isinstance(x, Tensor) for x in out):
@@ -46,7 +55,12 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
             f"np.{ufunc.__name__}(..., where=mask) without out= leaves elements undefined; write "
             "np.where(mask, np.f(x), other)"
         )
-    result = _ufunc_methods(method)(ufunc, *inputs, **kwargs)
+    try:
+        result = _ufunc_methods(method)(ufunc, *inputs, **kwargs)
+    except MissingRuleError:
+        if out[0] is not None or not of_integers(inputs):
+            raise
+        return getattr(ufunc, method)(*map(value_of, inputs), **kwargs)
     if out[0] is None:
         return result
     if where is not True:
@@ -71,14 +85,15 @@ def _ufunc_methods(method: str) -> Callable[..., Any]:
 
 
 def _call(ufunc: Any, *inputs: Any, **kwargs: Any) -> Any:
+    axis = {"axis": kwargs.pop("axis")} if ufunc.signature and "axis" in kwargs else {}
     _refuse(ufunc, kwargs)
-    return implementation(ufunc)(*inputs)
+    return implementation(ufunc)(*inputs, **axis)
 
 
 def _reduce(ufunc: Any, x: Any, axis: Any = 0, keepdims: bool = False, **kwargs: Any) -> Any:
     _refuse(ufunc, {k: v for k, v in kwargs.items() if v is not None})
     if ufunc in TRUTHS:
-        return TRUTHS[ufunc](value_of(x), axis=axis, keepdims=keepdims)
+        return TRUTHS[ufunc](x, axis=axis, keepdims=keepdims)
     if ufunc not in REDUCTIONS:
         raise missing(f"{ufunc.__name__}.reduce")
     return TABLE[REDUCTIONS[ufunc]](x, axis=axis, keepdims=keepdims)
@@ -99,9 +114,9 @@ def _outer(ufunc: Any, x: Any, y: Any, **kwargs: Any) -> Any:
 
 def _refuse(ufunc: Any, kwargs: dict[str, Any]) -> None:
     for name in kwargs:
+        remedy = "move the axes with np.moveaxis" if name == "axes" else "convert with .astype(...)"
         raise TypeError(
-            f"np.{ufunc.__name__} on a Tensor does not take {name}=; convert with .astype(...) "
-            "before or after"
+            f"np.{ufunc.__name__} on a Tensor does not take {name}=; {remedy} before or after"
         )
 
 
@@ -110,7 +125,23 @@ def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: A
     for kind in types:
         if kind is not Tensor and not issubclass(kind, FOREIGN_OK):
             return NotImplemented
-    return (IMPLEMENTATIONS.get(function) or implementation(function))(*args, **kwargs)
+    try:
+        return (IMPLEMENTATIONS.get(function) or implementation(function))(*args, **kwargs)
+    except MissingRuleError:
+        leaves, rebuild = flatten((args, kwargs))
+        if not of_integers(leaves):
+            raise
+        args, kwargs = rebuild([value_of(x) for x in leaves])
+        return function(*args, **kwargs)
+
+
+def of_integers(xs: Iterable[Any]) -> bool:
+    """Whether the Tensors among `xs` hold integers and booleans alone, so that no rule is needed.
+
+    A program could not replay what is computed without an entry of the table.
+    """
+    kinds = (x.dtype.kind for x in xs if isinstance(x, Tensor))
+    return state.capture is None and all(kind in "iub" for kind in kinds)
 
 
 def implementation(function: Any) -> Callable[..., Any]:

@@ -148,9 +148,9 @@ class Tensor:
         """The same values without history: a constant for every derivative."""
         return Tensor(self.data)
 
-    def item(self) -> Any:
-        """The single value as a Python number."""
-        return self._leave("item()").item()
+    def item(self, *index: Any) -> Any:
+        """The single value, or the one at `index`, as a Python number."""
+        return self._leave("item()").item(*index)
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""

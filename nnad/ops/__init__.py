@@ -29,6 +29,7 @@ from nnad.ops.normalize import *  # noqa: F403
 from nnad.ops.norms import *  # noqa: F403
 from nnad.ops.ordering import *  # noqa: F403
 from nnad.ops.padding import *  # noqa: F403
+from nnad.ops.parts import *  # noqa: F403
 from nnad.ops.polynomials import *  # noqa: F403
 from nnad.ops.pool import *  # noqa: F403
 from nnad.ops.products import *  # noqa: F403

@@ -13,6 +13,7 @@ from nnad.ops import constants, cumulative, diagonals, index, joining, ordering,
 from nnad.ops import elementwise as e
 from nnad.ops import reduce as r
 from nnad.ops import shape as s
+from nnad.ops.parts import divmod
 
 OPERATORS = {
     "add": "+",
@@ -69,12 +70,12 @@ def install() -> None:
 
 def _reshape(self: Tensor, *shape: Any, order: str = "C", copy: Any = None) -> Any:
     """`numpy.ndarray.reshape`, recorded."""
-    return s.reshape(self, shape[0] if len(shape) == 1 else shape, order)
+    return s.reshape(self, shape[0] if len(shape) == 1 else shape, order, copy=copy)
 
 
 def _transpose(self: Tensor, *axes: Any) -> Any:
     """`numpy.ndarray.transpose`, recorded."""
-    return s.transpose(self, axes[0] if len(axes) == 1 and axes[0] is not None else axes or None)
+    return s.transpose(self, axes[0] if len(axes) == 1 else axes or None)
 
 
 def _sort(
@@ -125,7 +126,31 @@ def _astype(
     return s.converted(self, dtype, copy=copy)
 
 
+# What an ndarray has and a Tensor has not, with what to write instead.
+_OF_DATA = "it belongs to the memory: ask t.data"
+_BYTES = "bytes have no derivative: use t.numpy()"
+LEFT_OUT = {
+    **dict.fromkeys(("base", "ctypes", "flags", "setflags", "strides"), _OF_DATA),
+    **dict.fromkeys(("byteswap", "getfield", "setfield", "tobytes", "tofile"), _BYTES),
+    **dict.fromkeys(("dump", "dumps"), "save arrays with nnad.save or numpy.save"),
+    "flat": "an assignment to it could not be recorded: use t.ravel()",
+    "resize": "a Tensor keeps its shape: use np.resize(t, shape)",
+    "view": "bytes have no derivative: use t.astype(dtype), or t.real and t.imag",
+}
+
+
+def _left_out(self: Tensor, name: str) -> Any:
+    """Attributes that are not there: an ndarray's are refused with what to write instead."""
+    message = f"{type(self).__name__!r} object has no attribute {name!r}"
+    if name in LEFT_OUT:
+        message += f", as {LEFT_OUT[name]}"
+    raise AttributeError(message, name=name, obj=self)
+
+
 METHODS: dict[str, Any] = {
+    "__getattr__": _left_out,
+    "__divmod__": lambda self, other: divmod(self, other),
+    "__rdivmod__": lambda self, other: divmod(other, self),
     "__neg__": unary("negative"),
     "__pos__": unary("positive"),
     "__abs__": unary("absolute"),

@@ -210,7 +210,16 @@ def _fixed_order(x: Any, order: str) -> str:
 def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     """`a` in another shape; see `numpy.reshape`."""
     x = as_array(a)
-    return _reshape(x, shape=shape, order=_fixed_order(x, order))
+    y = _reshape(x, shape=shape, order=_fixed_order(x, order))
+    if copy is None:
+        return y
+    shared = np.may_share_memory(value_of(x), value_of(y))
+    if not copy and not shared:
+        raise ValueError(
+            f"reshape(copy=False): shape {x.shape} to {y.shape} needs a copy, as the elements do "
+            "not lie in order; leave copy out"
+        )
+    return _copy(y) if copy and shared else y
 
 
 @implements(np.ravel)
