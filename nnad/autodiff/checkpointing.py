@@ -57,7 +57,7 @@ class _Replay:
         result = self.call(*fresh)
         outs, rebuild = flatten(result)
         nodes = [x.node if isinstance(x, Tensor) else None for x in outs]
-        closed = _closed_over(nodes, {x.node for x in fresh}, start)
+        closed = closed_over(nodes, {x.node for x in fresh}, start)
         values = tuple(value_of(x) for x in outs)
         entry = Primitive(
             "checkpoint", lambda *_: values, "explicit", joint_vjp=self.vjp, jvp=self.jvp
@@ -91,7 +91,7 @@ class _Replay:
         )
 
 
-def _closed_over(roots: list[Any], inputs: set[Any], start: int) -> list[Any]:
+def closed_over(roots: list[Any], inputs: set[Any], start: int) -> list[Any]:
     """Nodes recorded before `start`, outside a call, that its results depend on."""
     seen = {node for node in roots if node is not None}
     stack, closed = list(seen), []

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nnad.autodiff.checkpointing import closed_over
 from nnad.autodiff.explain import formulas, numbers
 from nnad.autodiff.explain.formulas import Literal
 from nnad.autodiff.explain.names import argument_names, call_title
@@ -15,7 +16,7 @@ from nnad.autodiff.explain.trace import Operand, Partial, Step, Trace
 from nnad.autodiff.tensor import Leaf, Node, state, value_of
 from nnad.autodiff.transforms import Linearization
 from nnad.autodiff.trees import flatten, flatten_like
-from nnad.autodiff.walk import pull_back, push_forward
+from nnad.autodiff.walk import Subgraph, pull_back, push_forward
 from nnad.errors import CotangentError, ExplainError
 
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -33,7 +34,8 @@ def explain(
     Args:
         f: a function of arrays, numbers, or nested containers of them.
         args: where to evaluate it.  Floating-point and complex numbers are differentiated, all
-            others are constants.
+            others are constants.  Recorded Tensors that f closes over, such as the parameters of
+            a layer, are inputs too.
         cotangent: what the adjoints of the result start from, in its structure; ones by default,
             which for a scalar gives the gradient.
         tangents: one per argument in its structure, None for zero: forward mode is shown too.
@@ -50,10 +52,13 @@ def explain(
       x̄        v̄1 · ∂₁v1 + v̄1 · ∂₂v1     3 + 3       6
     """
     with np.errstate(all="ignore"):  # what is not finite is told in the trace, and where it arose
+        start = Leaf(None).number
         call = _recorded(f, args)
-        builder = _Builder(call, [n for n, x in argument_names(f, args) if is_inexact(x)])
+        names = [n for n, x in argument_names(f, args) if is_inexact(x)]
+        closed = closed_over(call.output_nodes, set(call.target_nodes), start)
+        builder = _Builder(call, names, _closed_steps(f, closed))
         seeds = _seeds(call, cotangent)
-        for node in call.graph.nodes:
+        for node in Subgraph(call.output_nodes, [*call.target_nodes, *closed]).nodes:
             builder.add(node)
         builder.carry_back(seeds)
         if tangents is not None:
@@ -72,12 +77,6 @@ def _recorded(f: Any, args: Sequence[Any]) -> Linearization:
         raise ExplainError("explain inside a step that is being compiled; call it outside")
     leaves, rebuild = flatten(args)
     places = [i for i, x in enumerate(leaves) if is_inexact(x)]
-    if not places:
-        raise ExplainError(
-            f"explain: none of the {len(leaves)} argument(s) holds floating-point or complex "
-            "numbers, so there is nothing to differentiate; write 3.0 instead of 3, or "
-            "x.astype(float)"
-        )
 
     def function(*xs: Any) -> Any:
         filled = [value_of(x) for x in leaves]
@@ -93,7 +92,24 @@ def _recorded(f: Any, args: Sequence[Any]) -> Linearization:
                 f"explain: the function returned {type(x).__name__}, expected numbers or arrays "
                 "(or nested containers of them); did it forget to return?"
             )
+    if not places and all(node is None for node in call.output_nodes):
+        raise ExplainError(
+            f"explain: none of the {len(leaves)} argument(s) holds floating-point or complex "
+            "numbers, so there is nothing to differentiate; write 3.0 instead of 3, or "
+            "x.astype(float)"
+        )
     return call
+
+
+def _closed_steps(f: Any, nodes: Sequence[Node]) -> dict[Node, Step]:
+    """Inputs for what f closes over: a model's parameters by their paths, else p1, p2, ..."""
+    named: Any = getattr(f, "named_parameters", dict)()
+    names = {x.node: (name, x.data) for name, x in dict(named).items()}
+    found = {}
+    for i, node in enumerate(sorted(nodes, key=lambda node: node.number)):
+        name, value = names.get(node, (f"p{i + 1}", node.out))
+        found[node] = Step(name, value, "input")
+    return found
 
 
 def is_inexact(x: Any) -> bool:
@@ -145,16 +161,15 @@ def _fitted(given: list[Any], values: list[Any], what: str) -> list[Any]:
 class _Builder:
     """Turns the nodes of a recorded call into steps, and carries derivatives through them."""
 
-    def __init__(self, call: Linearization, names: list[str]) -> None:
+    def __init__(self, call: Linearization, names: list[str], closed: dict[Node, Step]) -> None:
         self.call = call
-        self.inputs = [
-            Step(name, x.data, "input") for name, x in zip(names, call.inputs, strict=True)
-        ]
-        self.steps: dict[Node, Step] = dict(zip(call.target_nodes, self.inputs, strict=True))
+        given = [Step(name, x.data, "input") for name, x in zip(names, call.inputs, strict=True)]
+        self.steps: dict[Node, Step] = dict(zip(call.target_nodes, given, strict=True)) | closed
+        self.inputs = [*given, *closed.values()]
         self.rows = list(self.inputs)
         self.nodes: list[Node] = []
         self.constants: dict[int, Step] = {}
-        self.taken = set(names)
+        self.taken = {step.name for step in self.inputs}
 
     def _name(self, letters: str, count: int) -> str:
         """v1, v2, ...; u1, ... where the function's own arguments are called v1."""
@@ -226,8 +241,10 @@ class _Builder:
 
     def carry_along(self, tangents: list[Any]) -> None:
         """The forward walk, each term of each tangent written down."""
-        for step, v in zip(self.inputs, tangents, strict=True):
+        for step, v in zip(self.inputs, tangents, strict=False):
             step.tangent = v
+        for step in self.inputs[len(tangents) :]:  # what f closes over stays where it is
+            step.tangent = np.zeros_like(step.value)[()]
         for node in self.nodes:
             step = self.steps[node]
             for partial in step.partials:
@@ -269,7 +286,8 @@ def _contributions(node: Node, operands: Sequence[Operand], adjoint: Any) -> dic
     probe = _probe(node, operands)
     places: dict[Any, int] = {leaf: i for i, leaf in enumerate(probe.parents)}
     g = list(adjoint) if isinstance(adjoint, tuple) else adjoint
-    return {places[leaf]: ct for leaf, ct in pull_back(probe, g, None, record=False)}
+    pairs = pull_back(probe, g, None, record=False)
+    return {places[leaf]: ct[()] if np.ndim(ct) == 0 else ct for leaf, ct in pairs}
 
 
 def _tangent_term(node: Node, step: Step, partial: Partial) -> Any:

@@ -95,6 +95,8 @@ class _Writer:
             if isinstance(node.right, ast.Constant) and str(node.right.value).isdigit():
                 return base + str(node.right.value).translate(SUPERSCRIPTS), POWER
             return f"{base}^{self._inside(node.right, ATOM)}", POWER
+        if type(node.op) not in BINARY:
+            raise NotAFormulaError(ast.dump(node.op))
         sign, bound = BINARY[type(node.op)]
         commutes = isinstance(node.op, (ast.Add, ast.Mult))
         left = self._inside(node.left, bound)

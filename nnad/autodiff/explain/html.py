@@ -19,6 +19,7 @@ from nnad.autodiff.explain.tables import (
     forward_rows,
     result,
     reverse_rows,
+    summed,
     tangent_rows,
     tangent_terms,
 )
@@ -164,8 +165,8 @@ def _forward_lines(step: Step) -> Iterator[str]:
         yield f"⚠ {step.note}"
     yield from (f"Local derivative: {describe(partial)}" for partial in step.partials)
     if step.tangent is not None:
-        sums = " + ".join(rule for rule, _, _ in tangent_terms(step))
-        yield f"Tangent, in forward mode: {step.dot} = {sums} = {value(step.tangent)}"
+        rules = summed([rule for rule, _, _ in tangent_terms(step)])
+        yield f"Tangent, in forward mode: {step.dot} = {rules} = {value(step.tangent)}"
 
 
 def _reverse_lines(step: Step) -> Iterator[str]:
@@ -180,7 +181,7 @@ def _reverse_lines(step: Step) -> Iterator[str]:
         yield " = ".join([step.bar, rule, *between, value(step.adjoint)])
         yield f"{step.name} is used once: in {step.uses[0].operation.name}."
         return
-    yield f"{step.bar} = {' + '.join(rule for rule, _, _ in terms) or '0'} = {value(step.adjoint)}"
+    yield f"{step.bar} = {summed([rule for rule, _, _ in terms])} = {value(step.adjoint)}"
     if not terms:
         yield "The result does not depend on it."
         return

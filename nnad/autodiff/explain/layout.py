@@ -22,7 +22,6 @@ PLACE_SWEEPS = 200
 GAP_X = 22.0  # between neighbours in a layer
 GAP_Y = 20.0  # between layers
 STRAIGHT = 0.6  # how much a string wants to stay straight, against being near its ends
-
 INPUT = 0.15  # the weight of inputs and constants, where an operation has 1
 
 

@@ -44,8 +44,8 @@ def table(trace: Trace, order: str) -> str:
 
 def result(trace: Trace) -> str:
     """The value and the derivatives to the last digit, and what is remarkable at this point."""
-    lines = [f"  {trace.title} = {exact(step.value)}" for step in trace.outputs[:1]]
-    if len(trace.outputs) != 1:
+    lines = [f"  {trace.title} = {exact(trace.value)}"]
+    if isinstance(trace.value, (tuple, list, dict)):
         lines = [f"  {step.name} = {exact(step.value)}" for step in trace.outputs]
     lines += [f"  {step.bar} = {exact(step.adjoint)}" for step in trace.inputs]
     if trace.has_tangents:
@@ -95,7 +95,7 @@ def tangent_terms(step: Step) -> list[tuple[str, str, Any]]:
 
 def _sum_rows(name: str, terms: Sequence[tuple[str, str, Any]], total: Any) -> Iterable[list[str]]:
     """A sum on one line, or with a line for each term where it is long."""
-    rules = " + ".join(rule for rule, _, _ in terms) or "0"
+    rules = summed([rule for rule, _, _ in terms])
     parts = [value(part) for _, _, part in terms]
     if len(terms) == 1:
         in_numbers = terms[0][1]
@@ -111,6 +111,17 @@ def _sum_rows(name: str, terms: Sequence[tuple[str, str, Any]], total: Any) -> I
         shown = f"{shown} = {part}" if shown else part
         first = [name, sign + rule, sign + shown, value(total)]
         yield first if i == 0 else ["", *first[1:3]]
+
+
+def summed(rules: Sequence[str]) -> str:
+    """Rules as a sum; what could be misread beside a + gets parentheses.
+
+    >>> summed(["v̄2 if c1 else 0", "v̄1 · ∂₁v1"]), summed([])
+    ('(v̄2 if c1 else 0) + v̄1 · ∂₁v1', '0')
+    """
+    if len(rules) > 1:
+        rules = [f"({rule})" if " if " in rule else rule for rule in rules]
+    return " + ".join(rules) or "0"
 
 
 def describe(partial: Partial) -> str:

@@ -124,7 +124,8 @@ class Trace:
         title: the function that was evaluated.
         steps: inputs first, then the operations in the order they ran, each after the constant
             arrays that it uses first.
-        inputs, outputs: the steps that the function's arguments and results are.
+        inputs, outputs: the steps that the function's arguments (and then what it closes over)
+            and its results are.
         value: what the function returned.
         gradients: a tuple, one entry per argument: the derivative of the result (of the sum of
             its elements where it has several), None for arguments that carry no derivative.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnad
+from nnad import layers
 from nnad.autodiff.explain.trace import Trace
 from nnad.errors import CotangentError, ExplainError
 from tests.autodiff.explain.functions import EXAMPLES, WEIGHTS, micrograd, network, sigmoid
@@ -171,6 +172,30 @@ def test_a_notebook_gets_a_picture_and_the_table():
 def test_wrong_calls_are_told(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_parameters_of_a_model_are_inputs_by_their_paths():
+    model = layers.Sequential(layers.Linear(2, 3, rng=0), layers.Tanh(), layers.Linear(3, 1, rng=1))
+    x = np.array([[1.0, -2.0], [0.5, 3.0]], "float32")
+    trace = nnad.explain(model, x)
+    assert [s.name for s in trace.inputs] == ["x", "0.weight", "0.bias", "2.weight", "2.bias"]
+    model(x).sum().backward()
+    for step, parameter in zip(trace.inputs[1:], model.parameters(), strict=True):
+        np.testing.assert_allclose(step.adjoint, parameter.grad, rtol=1e-6)
+
+
+def test_what_a_function_closes_over_is_an_input_where_it_was_made():
+    t = nnad.Tensor([1.0, 2.0], requires_grad=True)
+    doubled = t * 2
+    trace = nnad.explain(lambda x: np.sum(doubled * x), 3.0, tangents=(1.0,))
+    assert [(s.name, s.formula) for s in trace.steps] == [
+        ("x", ""),
+        ("p1", ""),
+        ("v1", "p1 · x"),
+        ("v2", "sum(v1)"),
+    ]
+    assert trace.inputs[1].adjoint.tolist() == [3, 3]
+    assert (trace.gradients, trace.outputs[0].tangent) == ((6.0,), 6.0)
 
 
 def test_explaining_leaves_an_enclosing_derivative_alone():
