@@ -132,7 +132,7 @@ def clip_norm(module: Module, instruction: Instruction) -> None:
                 wide = kernel.emit(f"fpext float {wide} to double")
             before = kernel.get("double", total)
             kernel.put("double", total, kernel.op("fadd", before, wide, type_="double"))
-    own = kernel.emit("mul nsw i64 %thread, 8")
+    own = kernel.emit("mul nsw i64 %part, 8")
     kernel.store(sums, [own], kernel.get("double", total))
     module.call(kernel)
     _scale(module, places, sums, norm, float(facts["max_norm"]))
@@ -149,7 +149,7 @@ def _scale(module: Module, places: list[Place], sums: Place, norm: Place, limit:
         part = kernel.load(sums, [str(8 * thread)])
         total = kernel.op("fadd", total, part, type_="double")
     root = kernel.emit(f"call double @llvm.sqrt.f64(double {total})")
-    with kernel.only_if(kernel.emit("icmp eq i64 %thread, 0")):
+    with kernel.only_if(kernel.emit("icmp eq i64 %part, 0")):
         kernel.store(norm, [], root)
     shifted = kernel.op("fadd", root, number(1e-6), type_="double")
     factor = kernel.op("fdiv", number(limit), shifted, type_="double")

@@ -10,7 +10,13 @@ import numpy as np
 
 from nnad.compiler.buffers import Plan, plan_buffers
 from nnad.compiler.cache import write_source
-from nnad.compiler.native import blocks, jit, losses, windows  # noqa: F401  (they register their forms)
+from nnad.compiler.native import (
+    blocks,  # noqa: F401  (blocks, losses and windows register their forms)
+    jit,
+    losses,  # noqa: F401
+    team,
+    windows,  # noqa: F401
+)
 from nnad.compiler.native.actions import native_action, optimizer_update
 from nnad.compiler.native.blas import Blas
 from nnad.compiler.native.fusion import decompose, fuse
@@ -141,7 +147,11 @@ class _Builder:
         self.writer.keep(module, table)
         function = self.writer.name("native", run)
         if self.threads > 1:
-            self.lines.append(f"{self.writer.name('pool', pool())}.run({function}, {address})")
+            job = np.array([jit.address_of(run), table.ctypes.data, module.state.ctypes.data])
+            team.keep(job, table)
+            at = self.writer.name("job", job.ctypes.data)
+            helpers = self.writer.name("pool", pool())
+            self.lines.append(f"{helpers}.run({function}, {address}, {at}, {self.threads})")
         else:
             self.lines.append(f"{function}({address}, 0)")
         if "check" in module.calls:

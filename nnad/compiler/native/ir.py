@@ -1,6 +1,6 @@
 """A small writer of LLVM IR: functions over arrays of known shape and strides.
 
-A `Kernel` is one LLVM function.  It takes the number of the calling thread and a pointer to each
+A `Kernel` is one LLVM function.  It takes the number of its part and a pointer to each
 array that it touches; what it writes does not overlap with what it reads elsewhere, which is what
 lets LLVM vectorise.  Inside, code is written with `load`, `store`, arithmetic and `loop`.
 """
@@ -52,6 +52,7 @@ class Kernel:
         self.lines: list[str] = []
         self.entry: list[str] = []
         self.counter = 0
+        self.in_parts = False  # whether several threads do it together
         self.block = "start"
 
     # Text -------------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ class Kernel:
     def text(self) -> str:
         """The function's IR."""
         parameters = ", ".join(
-            ["i64 %thread"] + [f"ptr noalias %p{i}" for i in range(len(self.addresses))]
+            ["i64 %part"] + [f"ptr noalias %p{i}" for i in range(len(self.addresses))]
         )
         body = "\n  ".join(["  br label %start"])
         return (
@@ -175,20 +176,21 @@ class Kernel:
         self.label(f"{name}.end")
 
     def share(self, n: int, threads: int, grain: int = 1) -> tuple[str, str]:
-        """This thread's part [start, stop) of `range(n)`, cut at multiples of `grain`."""
+        """This part [start, stop) of `range(n)`, cut at multiples of `grain`."""
         if threads == 1:
             return "0", str(n)
+        self.in_parts = True
         units = -(-n // grain)
 
-        def bound(thread: str) -> str:
-            scaled = self.emit(f"mul nsw i64 {thread}, {units}")
-            part = self.emit(f"udiv i64 {scaled}, {threads}")
-            whole = self.emit(f"mul nsw i64 {part}, {grain}") if grain > 1 else part
+        def bound(part: str) -> str:
+            scaled = self.emit(f"mul nsw i64 {part}, {units}")
+            unit = self.emit(f"udiv i64 {scaled}, {threads}")
+            whole = self.emit(f"mul nsw i64 {unit}, {grain}") if grain > 1 else unit
             over = self.emit(f"icmp sgt i64 {whole}, {n}")
             return self.emit(f"select i1 {over}, i64 {n}, i64 {whole}")
 
-        following = self.emit("add nsw i64 %thread, 1")
-        return bound("%thread"), bound(following)
+        following = self.emit("add nsw i64 %part, 1")
+        return bound("%part"), bound(following)
 
     # Arithmetic -------------------------------------------------------------------------------
 

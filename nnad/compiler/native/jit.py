@@ -69,6 +69,11 @@ def load_many(ir: str, signatures: dict[str, tuple[Any, ...]]) -> dict[str, Call
     }
 
 
+def address_of(function: Any) -> int:
+    """Where a function that `load` gave lies."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 def _read(path: Any, key: str) -> bytes | None:
     """Machine code from the cache, if it is whole."""
     try:

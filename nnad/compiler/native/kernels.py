@@ -280,7 +280,7 @@ def matrix_product(module: Module, x: Place, y: Place, out: Place, add: bool = F
             ]
             _gemm(module, kernel, (x, y, out), bases, str(m), str(n), add)
     elif not split:
-        with kernel.only_if(kernel.emit("icmp eq i64 %thread, 0")):
+        with kernel.only_if(kernel.emit("icmp eq i64 %part, 0")):
             bases = [kernel.address(p, ["0"] * p.ndim) for p in (x, y, out)]
             _gemm(module, kernel, (x, y, out), bases, str(m), str(n), add)
     else:

@@ -76,7 +76,7 @@ def _rows(place: Place, *shape: int) -> Place:
 
 def _sum_up(module: Module, losses: Place, out: Place, scale: float) -> None:
     kernel = module.kernel(out.dtype)
-    with kernel.only_if(kernel.emit("icmp eq i64 %thread, 0")):
+    with kernel.only_if(kernel.emit("icmp eq i64 %part, 0")):
         total = kernel.variable(kernel.type, kernel.number(0))
         with kernel.loop(losses.size) as i:
             x = kernel.load(losses, [i])

@@ -1,16 +1,18 @@
 """A module of native code: the kernels of a stretch of a program and the function that runs them.
 
-`run(table, thread)` calls the kernels in order; every thread runs all of it, each kernel doing its
-thread's share, with a barrier after each kernel that was shared.  `table` holds the addresses of
+`run(table, thread)` calls the kernels in order; where there are several threads, every one goes
+through all of it and does the parts it gets hold of (see `team`).  `table` holds the addresses of
 the memory blocks, so that the code does not depend on where they lie and can be kept on disk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from nnad.compiler.native import team
 from nnad.compiler.native.blas import Blas
 from nnad.compiler.native.ir import Kernel, Place, Unsupported, type_of
 from nnad.compiler.native.scalar import functions
@@ -19,40 +21,7 @@ from nnad.compiler.program import Value
 GRAIN = 16  # elements: shares of a loop begin at multiples of a cache line
 SPLIT_FROM = 16_384  # elements times cost below which a loop is left to one thread
 PRODUCT_SPLIT_FROM = 500_000  # multiply-adds below which a product is left to one thread
-
-BARRIER = """
-declare i32 @sched_yield()
-define internal void @barrier(ptr %state, i64 %threads) nounwind {
-entry:
-  %phase_at = getelementptr i64, ptr %state, i64 8
-  %phase = load atomic i64, ptr %phase_at acquire, align 8
-  %before = atomicrmw add ptr %state, i64 1 acq_rel
-  %arrived = add i64 %before, 1
-  %last = icmp eq i64 %arrived, %threads
-  br i1 %last, label %open, label %wait
-open:
-  store atomic i64 0, ptr %state release, align 8
-  %next = add i64 %phase, 1
-  store atomic i64 %next, ptr %phase_at release, align 8
-  ret void
-wait:
-  %spins = phi i64 [ 0, %entry ], [ %more, %again ]
-  %now = load atomic i64, ptr %phase_at acquire, align 8
-  %same = icmp eq i64 %now, %phase
-  br i1 %same, label %spin, label %done
-spin:
-  %more = add i64 %spins, 1
-  %long = icmp ugt i64 %more, 20000
-  br i1 %long, label %yield, label %again
-yield:
-  %ignored = call i32 @sched_yield()
-  br label %again
-again:
-  br label %wait
-done:
-  ret void
-}
-"""
+CHECK = "check"  # a call that leaves `run` if a kernel failed
 
 
 class Module:
@@ -72,9 +41,10 @@ class Module:
         self.calls: list[str] = []
         self.held: list[np.ndarray] = []  # arrays that are used by address
         self.slots: dict[int, int] = {}  # address -> its place in the table
-        self.barrier_state = np.zeros(32, np.int64)
+        self.state = np.zeros(0, np.int64)  # of the threads
         self.status = np.zeros(16, np.int64)
         self.same_as: dict[str, str] = {}  # kernel -> the equal one that stands for it
+        self.loads = 0  # of addresses from the table
         self.failures: dict[int, Any] = {}  # number of a failure -> what raises its error
         self.functions = {
             "float": np.array([blas.sgemm], np.int64),
@@ -116,7 +86,7 @@ class Module:
         del self.calls[mark[1] :]
 
     def share(self, kernel: Kernel, n: int, work: int, grain: int = GRAIN) -> tuple[str, str]:
-        """The part of an outermost loop that a thread does: all of it where splitting costs more.
+        """This part's share of an outermost loop: all of it where splitting costs more.
 
         Args:
             n: length of the loop.
@@ -126,18 +96,17 @@ class Module:
         if self.threads == 1:
             return "0", str(n)
         if work < SPLIT_FROM or (n < 2 * grain and grain > 1):
-            first = kernel.emit("icmp eq i64 %thread, 0")
+            first = kernel.emit("icmp eq i64 %part, 0")
             return "0", kernel.emit(f"select i1 {first}, i64 {n}, i64 0")
         return kernel.share(n, self.threads, grain)
 
     def call(self, kernel: Kernel) -> None:
-        """Run `kernel` next, then wait for all threads."""
+        """Run `kernel` next, when all before it is done."""
         self.calls.append(kernel.name)
-        self.calls.append("barrier")
 
     def check_status(self) -> None:
         """Leave `run` here if a kernel found its input impossible."""
-        self.calls.append("check")
+        self.calls.append(CHECK)
 
     # Text -------------------------------------------------------------------------------------
 
@@ -150,36 +119,115 @@ class Module:
             body = kernel.text().replace(f"@{kernel.name}(", "@kernel(", 1)
             self.same_as[kernel.name] = bodies.setdefault(body, kernel.name)
         kernels = "\n".join(k.text() for k in self.kernels if self.same_as[k.name] == k.name)
-        return "\n".join([functions(), BARRIER if self.threads > 1 else "", kernels, self._run()])
+        groups = self._groups()
+        if self.threads > 1:
+            self.state = team.new_state(len(groups), self.threads)
+            run = self._shared_run(groups)
+        else:
+            run = self._single_run()
+        return "\n".join([functions(), kernels, *run])
 
-    def _run(self) -> str:
-        by_name = {kernel.name: kernel for kernel in self.kernels}
-        status = self._slot(self.place(self.status).start)
-        barrier = self._slot(self.place(self.barrier_state).start)
-        lines = ["define void @run(ptr %table, i64 %thread) nounwind {", "entry:"]
-        counter = 0
-
-        def pointer_at(slot: int) -> str:
-            nonlocal counter
-            counter += 1
-            lines.append(f"  %at{counter} = getelementptr ptr, ptr %table, i64 {slot}")
-            lines.append(f"  %b{counter} = load ptr, ptr %at{counter}")
-            return f"%b{counter}"
-
-        for number, call in enumerate(self.calls):
-            if call == "barrier":
-                if self.threads > 1:
-                    at = pointer_at(barrier)
-                    lines.append(f"  call void @barrier(ptr {at}, i64 {self.threads})")
-            elif call == "check":
-                lines += [
-                    f"  %s{number} = load i64, ptr {pointer_at(status)}",
-                    f"  %bad{number} = icmp ne i64 %s{number}, 0",
-                    f"  br i1 %bad{number}, label %stop, label %go{number}",
-                    f"go{number}:",
-                ]
+    def _groups(self) -> list[list[str]]:
+        """Calls that need no waiting between them: a kernel in parts, or several without."""
+        whole = {k.name for k in self.kernels if not k.in_parts} | {CHECK}
+        groups: list[list[str]] = []
+        for call in self.calls:
+            if groups and call in whole and groups[-1][-1] in whole:
+                groups[-1].append(call)
             else:
-                starts = [pointer_at(self._slot(a)) for a in by_name[call].addresses]
+                groups.append([call])
+        return groups
+
+    def _single_run(self) -> list[str]:
+        """`run` for one thread."""
+        body = self._body(self.calls, "0")
+        return ["define void @run(ptr %table, i64 %thread) nounwind {", *body, "  ret void", "}"]
+
+    def _body(self, calls: Sequence[str], part: str) -> list[str]:
+        """Calls one after the other; a check jumps to the end if something failed."""
+        lines: list[str] = []
+        for number, call in enumerate(calls):
+            if call == CHECK:
+                lines += self._unless_failed(f"go{number}", "end")
+            else:
+                kernel = next(k for k in self.kernels if k.name == call)
+                starts = [self._pointer(lines, self._slot(a)) for a in kernel.addresses]
                 args = "".join(f", ptr {at}" for at in starts)
-                lines.append(f"  call void @{self.same_as[call]}(i64 %thread{args})")
-        return "\n".join([*lines, "  br label %stop", "stop:", "  ret void", "}"])
+                lines.append(f"  call void @{self.same_as[call]}(i64 {part}{args})")
+        return [*lines, "  br label %end", "end:"]
+
+    def _pointer(self, lines: list[str], slot: int) -> str:
+        """Load an address from the table."""
+        self.loads += 1
+        lines.append(f"  %at{self.loads} = getelementptr ptr, ptr %table, i64 {slot}")
+        lines.append(f"  %b{self.loads} = load ptr, ptr %at{self.loads}")
+        return f"%b{self.loads}"
+
+    def _unless_failed(self, go: str, end: str) -> list[str]:
+        lines: list[str] = []
+        at = self._pointer(lines, self._slot(self.place(self.status).start))
+        return [
+            *lines,
+            f"  %{go}.status = load i64, ptr {at}",
+            f"  %{go}.bad = icmp ne i64 %{go}.status, 0",
+            f"  br i1 %{go}.bad, label %{end}, label %{go}",
+            f"{go}:",
+        ]
+
+    def _shared_run(self, groups: list[list[str]]) -> list[str]:
+        """`run` for several threads: group after group, each when the one before is done."""
+        by_name = {kernel.name: kernel for kernel in self.kernels}
+        functions = [team.functions()]
+        lines = ["define void @run(ptr %table, i64 %thread) nounwind {"]
+        state = self._pointer(lines, self._slot(self.place(self.state).start))
+        for name, offset in (("run", team.RUN), ("before", team.BEFORE)):
+            lines.append(f"  %{name}_at = getelementptr i64, ptr {state}, i64 {offset}")
+            lines.append(f"  %{name} = load atomic i64, ptr %{name}_at acquire, align 8")
+        total, checked = 0, False
+        for number, group in enumerate(groups):
+            shared = group[0] in by_name and by_name[group[0]].in_parts
+            parts = self.threads if shared else 1
+            functions.append(self._group(number, group, parts, len(groups), checked))
+            checked = checked or CHECK in group
+            total += parts
+            lines += [
+                f"  call void @group{number}(ptr %table, i64 %thread, ptr {state}, i64 %run)",
+                f"  %target{number} = add i64 %before, {total}",
+                f"  call void @await(ptr {state}, i64 %target{number})",
+            ]
+        return [*functions, *lines, "  ret void", "}"]
+
+    def _group(self, number: int, calls: list[str], parts: int, groups: int, checked: bool) -> str:
+        """A function that does the parts of a group that are still free, its own first.
+
+        After a failure the parts are claimed all the same, so that the counts stay right.
+        """
+        body = self._unless_failed("sound", "end") if checked else []
+        body += self._body(calls, "%part")
+        head = f"@group{number}(ptr %table, i64 %thread, ptr %state, i64 %run)"
+        return "\n".join([
+            f"define internal void {head} nounwind {{",
+            "entry:",
+            "  br label %next",
+            "next:",
+            "  %turn = phi i64 [ 0, %entry ], [ %following, %after ]",
+            f"  %over = icmp eq i64 %turn, {parts}",
+            "  br i1 %over, label %out, label %look",
+            "look:",
+            "  %sum = add i64 %thread, %turn",
+            f"  %part = urem i64 %sum, {parts}",
+            f"  %row = mul i64 %part, {team.row_length(groups)}",
+            f"  %place = add i64 %row, {team.CLAIMS + number}",
+            "  %mine = call i1 @claim(ptr %state, i64 %place, i64 %run)",
+            "  br i1 %mine, label %do, label %after",
+            "do:",
+            *body,
+            "  call void @finish(ptr %state)",
+            "  br label %after",
+            "after:",
+            "  %following = add i64 %turn, 1",
+            "  br label %next",
+            "out:",
+            "  ret void",
+            "}",
+        ])  # fmt: skip

@@ -192,7 +192,7 @@ class ThreadPlace(OffsetPlace):
     """A place of which each thread has its own."""
 
     def __init__(self, place: Place, step: int) -> None:
-        super().__init__(place, step, "%thread")
+        super().__init__(place, step, "%part")
 
 
 def _geometry(instruction: Instruction, x: Any, y: Any, kernel: Sequence[int]) -> Geometry:
