@@ -48,6 +48,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken_links(page) == []
 
 
+def test_the_index_leads_to_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    pages = [page.name for page in PAGES if page.name != "README.md"]
+    assert [name for name in pages if f"]({name})" not in index] == []
+
+
+def test_every_chapter_ends_with_exercises_and_answers() -> None:
+    for page in (ROOT / "docs").glob("[0-9]*.md"):
+        exercises = page.read_text(encoding="utf-8").partition("## Exercises")[2]
+        numbers = re.findall(r"^\*\*(\d)\.\*\*", exercises, re.M)
+        assert numbers == ["1", "2", "3"], page.name
+        assert exercises.count("<summary>Answer</summary>") == 3, page.name
+
+
 def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One\n[a](#one) [b](#two) [c](none.md) [d](page.md#one)\n")

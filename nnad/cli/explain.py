@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def explain(arguments: Sequence[str], prog: str = "nnad explain") -> int:
     form = options.format or {"htm": "html", "mmd": "mermaid", "gv": "dot"}.get(ending, ending)
     text = getattr(trace, f"to_{form}")() if form in FORMATS[1:] else trace.table()
     if options.output is None:
-        print(text.rstrip("\n"))
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.rstrip("\n").encode(encoding, "replace").decode(encoding))
     else:
         Path(options.output).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
         print(f"{trace.title}: written to {options.output}")
