@@ -15,8 +15,6 @@ from there to the table of operations.  Results are Tensors, also those of funct
 derivative.  A file holds a chapter of the standard: https://data-apis.org/array-api/2025.12.
 """
 
-import numpy as np
-
 from nnad.array_api import array_object, einops
 from nnad.array_api import fft as fft
 from nnad.array_api import linalg as linalg
@@ -26,6 +24,7 @@ from nnad.array_api.creation import *  # noqa: F403
 from nnad.array_api.data_types import *  # noqa: F403
 from nnad.array_api.elementwise import *  # noqa: F403
 from nnad.array_api.indexing import *  # noqa: F403
+from nnad.array_api.info import __array_namespace_info__ as __array_namespace_info__
 from nnad.array_api.linear_algebra import *  # noqa: F403
 from nnad.array_api.manipulation import *  # noqa: F403
 from nnad.array_api.searching import *  # noqa: F403
@@ -35,7 +34,6 @@ from nnad.array_api.statistical import *  # noqa: F403
 from nnad.array_api.utility import *  # noqa: F403
 
 __array_api_version__ = "2025.12"
-__array_namespace_info__ = np.__array_namespace_info__  # the same dtypes, on the same device
 
 array_object.install()
 einops.install()

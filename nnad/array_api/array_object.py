@@ -31,9 +31,19 @@ def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
     return self
 
 
-def dlpack(self: Tensor, **options: Any) -> Any:
+def dlpack(
+    self: Tensor,
+    *,
+    stream: Any = None,
+    max_version: tuple[int, int] | None = None,
+    dl_device: tuple[Any, int] | None = None,
+    copy: bool | None = None,
+) -> Any:
     """`Tensor.__dlpack__`: the memory, for another library; refused like `np.asarray(t)`."""
-    return self._leave("t.__dlpack__(), as in from_dlpack(t),").__dlpack__(**options)
+    array = self._leave("t.__dlpack__(), as in from_dlpack(t),")
+    options: dict[str, Any] = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
+    given = {name: value for name, value in options.items() if value is not None}
+    return array.__dlpack__(stream=stream, **given)  # NumPy 2.0 knows the stream alone
 
 
 def dlpack_device(self: Tensor) -> Any:

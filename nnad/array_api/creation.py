@@ -85,7 +85,8 @@ def eye(
 def from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> Any:
     """The values of another library's array, in the same memory where that is possible."""
     check_device(device)
-    return np.from_dlpack(x, copy=copy)
+    y = np.from_dlpack(x)
+    return y.copy() if copy else y
 
 
 @returns_tensors

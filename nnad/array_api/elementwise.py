@@ -9,7 +9,21 @@ import numpy as np
 
 from nnad.array_api.results import as_tensors, returns_tensors
 
-_RENAMED = {
+
+def _step(ufunc: Any) -> Callable[..., Any]:
+    """`ufunc`, but integers stay as they are; before NumPy 2.1 they become floats."""
+
+    def step(x: Any) -> Any:
+        return np.positive(x) if x.dtype.kind in "iu" else ufunc(x)
+
+    step.__name__ = ufunc.__name__
+    return step
+
+
+_NUMPYS = {
+    "ceil": _step(np.ceil),
+    "floor": _step(np.floor),
+    "trunc": _step(np.trunc),
     "acos": np.arccos,
     "acosh": np.arccosh,
     "asin": np.arcsin,
@@ -57,7 +71,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
     made = {}
     for names, kind in ((_UNARY, _unary), (_BINARY, _binary)):
         for name in names:
-            function: Any = _RENAMED.get(name) or getattr(np, name)
+            function: Any = _NUMPYS.get(name) or getattr(np, name)
             operation = made[name] = kind(function)
             operation.__name__ = operation.__qualname__ = name
             operation.__doc__ = f"`numpy.{function.__name__}` of each element, as a Tensor."

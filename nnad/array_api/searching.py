@@ -32,6 +32,8 @@ def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any
 @returns_tensors
 def nonzero(x: Any, /) -> Any:
     """Per axis the places of the elements that differ from zero."""
+    if x.ndim == 0:
+        raise ValueError("nonzero: an array without axes has no places; reshape it to (1,) first")
     return np.nonzero(x)
 
 

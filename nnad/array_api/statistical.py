@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nnad.array_api.results import returns_tensors
+from nnad.ops import cumulative
 
 __all__ = [
     "cumulative_prod",
@@ -26,7 +27,7 @@ def cumulative_prod(
     x: Any, /, *, axis: Any = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
     """Products of the first 1, 2, ... elements, or with `include_initial` of the first 0, 1, ..."""
-    return np.cumulative_prod(x, axis=axis, dtype=dtype, include_initial=include_initial)
+    return cumulative.cumulative_prod(x, axis=axis, dtype=dtype, include_initial=include_initial)
 
 
 @returns_tensors
@@ -34,7 +35,7 @@ def cumulative_sum(
     x: Any, /, *, axis: Any = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
     """Sums of the first 1, 2, ... elements, or with `include_initial` of the first 0, 1, ..."""
-    return np.cumulative_sum(x, axis=axis, dtype=dtype, include_initial=include_initial)
+    return cumulative.cumulative_sum(x, axis=axis, dtype=dtype, include_initial=include_initial)
 
 
 @returns_tensors
