@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 _LAZY_MODULES = (
     "compiler",
     "data",
+    "estimators",
     "initializers",
     "layers",
     "losses",
@@ -58,6 +59,7 @@ __all__ = [
     "defjvp",
     "defvjp",
     "errors",
+    "estimators",
     "explain",
     "grad",
     "hessian",
