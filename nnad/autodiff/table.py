@@ -74,6 +74,7 @@ class Primitive:
         differentiable: per argument, whether it has a derivative (empty: all do).
         broadcasts: cotangents are summed over broadcast axes.
         residuals: forward returns (output, saved); rules take a keyword `saved`.
+        shaped_by: of the call's arguments, the arrays whose values the result's shape depends on.
         nondifferentiable: why there is no derivative; results are plain arrays.
         formula: the operation in x (or x0, x1, ...) and its metadata, as text.
         partials: per argument the derivative as text, with y for the result; or the cotangent, in
@@ -91,6 +92,7 @@ class Primitive:
     broadcasts: bool = False
     residuals: bool = False
     outputs: int = 1
+    shaped_by: Callable[..., Sequence[Any]] | None = None
     nondifferentiable: str = ""
     has_effect: bool = False
     samples: Callable[[np.random.Generator], Iterable[Case]] | None = None

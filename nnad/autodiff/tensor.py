@@ -33,6 +33,7 @@ class _State(threading.local):
 
 
 state = _State()
+watched: list[type] = []  # classes whose attributes the compiler watches while it captures a step
 _number = itertools.count().__next__
 NO_KWARGS: Mapping[str, Any] = {}
 
@@ -99,6 +100,7 @@ class Tensor:
 
     data: Any
     node: Node | None
+    is_stand_in = False  # of the compiler, for an array that is no Tensor to the user
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self.data = data.data if isinstance(data, Tensor) else np.asarray(data)
@@ -122,7 +124,7 @@ class Tensor:
     @property
     def grad(self) -> np.ndarray | None:
         """The gradient collected by `backward()`: an ndarray of this shape and dtype, or None."""
-        return self.node.grad if isinstance(self.node, Leaf) else None
+        return gradient_of(self.node) if isinstance(self.node, Leaf) else None
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -131,7 +133,10 @@ class Tensor:
                 "cannot set .grad: this Tensor is not a leaf that collects gradients; "
                 "create it with requires_grad=True"
             )
-        self.node.grad = None if value is None else np.asarray(value)
+        if state.capture is not None:
+            state.capture.set_gradient(self.node, value)
+        else:
+            self.node.grad = None if value is None else np.asarray(value)
 
     shape = property(lambda self: self.data.shape, doc="Sizes of the axes.")
     ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
@@ -142,7 +147,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as an ndarray; what is computed from it is not differentiated."""
-        return np.asarray(self.data)
+        return self.data if state.capture is not None else np.asarray(self.data)
 
     def detach(self) -> Tensor:
         """The same values without history: a constant for every derivative."""
@@ -239,6 +244,17 @@ class Tensor:
 
 
 _new = object.__new__
+DATA: Any = Tensor.__dict__["data"]  # the slot itself: the compiler watches `.data` for a while
+
+
+def raw_of(x: Any) -> Any:
+    """The plain array or number in `x`, also while the compiler hides the values of Tensors."""
+    return DATA.__get__(x) if isinstance(x, Tensor) else x
+
+
+def gradient_of(leaf: Leaf) -> Any:
+    """What `.grad` gives: the collected gradient, or what stands for it in a captured step."""
+    return leaf.grad if state.capture is None else state.capture.gradient(leaf)
 
 
 def wrap(data: Any, node: Node | None) -> Tensor:
@@ -348,6 +364,12 @@ def value_of(x: Any) -> Any:
     return x.data if isinstance(x, Tensor) else x
 
 
+def dtype_of(x: Any) -> np.dtype:
+    """The NumPy dtype of an array, Tensor or number, without a look at its values."""
+    dtype = getattr(x, "dtype", None)
+    return np.asarray(x).dtype if dtype is None else dtype
+
+
 def stop_gradient(x: Any) -> Any:
     """`x` as a constant: the same values, no derivative.
 
@@ -383,10 +405,8 @@ class no_grad:
 
 def check_differentiable(x: Any, where: str, error: Callable[[str], Exception] = TypeError) -> None:
     """Raise unless `x` holds floating-point or complex numbers."""
-    dtype = getattr(x, "dtype", None)
-    kind = dtype.kind if dtype is not None else np.asarray(x).dtype.kind
-    if kind not in "fc":
-        got = dtype if dtype is not None else type(x).__name__
+    if dtype_of(x).kind not in "fc":
+        got = getattr(x, "dtype", type(x).__name__)
         raise error(
             f"{where}: got {got}, but only floating-point and complex numbers have a derivative; "
             "convert first, for example x.astype(float) or 3.0 instead of 3"

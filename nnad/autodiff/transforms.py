@@ -20,6 +20,7 @@ from nnad.autodiff.tensor import (
     Node,
     Tensor,
     check_differentiable,
+    dtype_of,
     is_recorded,
     state,
     value_of,
@@ -74,7 +75,7 @@ class Linearization:
 
     def release(self, x: Any) -> Any:
         """A result for the caller: a Tensor only if an enclosing transform follows it."""
-        if isinstance(x, Tensor) and not self.graph.external and state.capture is None:
+        if isinstance(x, Tensor) and not self.graph.external:
             return x.data
         return x
 
@@ -112,7 +113,7 @@ class Linearization:
 def _trace(x: Any, caller: str) -> Tensor:
     """A fresh Tensor of `x`, tied to it where an enclosing transform records."""
     data = x.data if isinstance(x, Tensor) else x
-    if not isinstance(data, (np.ndarray, np.generic)):
+    if not isinstance(data, (np.ndarray, np.generic, Tensor)):
         data = np.asarray(data)[()]
     if data.dtype.kind not in "fc":
         check_differentiable(data, f"{caller}: an argument to differentiate")
@@ -125,6 +126,8 @@ def _result(derivative: Any, like: Any) -> Any:
     """A derivative for the caller to keep: a scalar for a scalar, an array for an array."""
     if derivative is None:
         return np.zeros_like(like)
+    if type(derivative) is Tensor and derivative.node is None:
+        return derivative.data
     if isinstance(like, np.generic):
         return derivative[()] if type(derivative) is np.ndarray else derivative
     if isinstance(derivative, np.generic):
@@ -269,19 +272,23 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     return lin.value(), lin.rebuild_output(vs)
 
 
+def _array(x: Any) -> Any:
+    """The values of a Tensor, array or number as an array."""
+    return x.data if isinstance(x, Tensor) else np.asarray(x)
+
+
 def _fit_all(values: list[Any], models: Sequence[Any], what: str) -> list[Any]:
     """Cotangents or tangents checked against the shapes they must have, in their dtypes."""
     fitted = []
     for value, model in zip(values, models, strict=True):
-        like = np.asarray(value_of(model))
+        like = _array(model)
         if value is None:
             fitted.append(np.zeros_like(like))
             continue
         shape = np.shape(value_of(value))
         if shape != like.shape:
             raise CotangentError(f"{what}: got shape {shape}, expected {like.shape}")
-        kind = np.asarray(value_of(value)).dtype.kind
-        if kind == "c" and like.dtype.kind != "c":
+        if dtype_of(value).kind == "c" and like.dtype.kind != "c":
             raise CotangentError(f"{what}: got complex numbers for a real array of {like.dtype}")
         if not isinstance(value, Tensor):
             value = np.asarray(value)
@@ -334,13 +341,13 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto") 
 def _basis(like: Any, others: list[Any], index: int) -> Any:
     """For each element of `like`: arrays that are zero but for a one there."""
     for j in range(np.size(like)):
-        one = np.zeros(np.shape(like), np.asarray(like).dtype)
+        one = np.zeros(np.shape(like), dtype_of(like))
         one.flat[j] = 1
         yield [one if k == index else np.zeros_like(x) for k, x in enumerate(others)]
 
 
 def _blocks_by_rows(lin: Linearization) -> list[list[Any]]:
-    outs = [np.asarray(value_of(x)) for x in lin.outputs]
+    outs = [_array(x) for x in lin.outputs]
     blocks = []
     for i, out in enumerate(outs):
         rows = [lin.pull_back(seed) for seed in _basis(out, outs, i)]
@@ -349,7 +356,7 @@ def _blocks_by_rows(lin: Linearization) -> list[list[Any]]:
 
 
 def _blocks_by_columns(lin: Linearization) -> list[list[Any]]:
-    ins = [np.asarray(x.data) for x in lin.inputs]
+    ins = [x.data for x in lin.inputs]
     columns = []
     for j, x in enumerate(ins):
         pushed = [lin.push_forward(seed) for seed in _basis(x, ins, j)]

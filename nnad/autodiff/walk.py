@@ -176,15 +176,15 @@ def _without_gaps(parts: list[Any], outs: tuple[Any, ...]) -> tuple[Any, ...]:
 def rule_inputs(node: Node, record: bool) -> tuple[Any, Any, Any]:
     """What a rule is called with: arrays, or Tensors that remember their history."""
     kwargs = node.kwargs
+    known = _same if state.capture is None else state.capture.hide
     if not record:
-        known = _untracked if state.capture is not None else _same
         if node.saved is not None:
             kwargs = {**kwargs, "saved": known(tuple(node.saved))}
         return known(node.args), known(node.out), kwargs
     if node.saved is not None:
         kwargs = {**kwargs, "saved": None}
     args = [
-        x if parent is None else wrap(x, parent)
+        known(x) if parent is None else wrap(x, parent)
         for x, parent in zip(node.args, node.parents, strict=True)
     ]
     if type(node.out) is tuple:
@@ -196,13 +196,6 @@ def rule_inputs(node: Node, record: bool) -> tuple[Any, Any, Any]:
 
 def _same(values: Any) -> Any:
     return values
-
-
-def _untracked(values: Any) -> Any:
-    """Arrays as Tensors without history: what a rule does with them is seen by the compiler."""
-    if isinstance(values, (list, tuple)):
-        return type(values)(_untracked(x) for x in values)
-    return wrap(values, None) if isinstance(values, (np.ndarray, np.generic)) else values
 
 
 def fit(ct: Any, x: Any, primitive: Primitive) -> Any:

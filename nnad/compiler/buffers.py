@@ -108,7 +108,8 @@ class _Planner:
                 self._place_value(number, instruction, value)
         elif instruction.primitive is not None and instruction.outputs:
             value = instruction.outputs[0]
-            if takes_out(instruction.primitive.forward) and value.base is None:
+            written = takes_out(instruction.primitive.forward) and value.base is None
+            if written and isinstance(value.array, np.ndarray):  # a number needs no place
                 self._place_value(number, instruction, value)
 
     def _place_value(self, number: int, instruction: Instruction, value: Value) -> None:

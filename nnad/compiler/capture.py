@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import os
 import sys
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import Primitive
-from nnad.autodiff.tensor import Leaf, Node, Tensor, output_node, state, value_of, wrap
+from nnad.autodiff.table import TABLE, Primitive
+from nnad.autodiff.tensor import DATA, Leaf, Node, Tensor, output_node, raw_of, state, wrap
+from nnad.compiler.guards import SCALARS, Guards
 from nnad.compiler.program import EXTERNAL, INPUT, RESULT, Instruction, Program, Value
+from nnad.compiler.standin import StandIn, make_stand_in, plain, watching
+from nnad.compiler.writes import SET, WRITE, WRITE_AT
 from nnad.errors import NnadError
+from nnad.ops.index import split_key
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -32,55 +37,218 @@ class Capture:
 
     def __init__(self) -> None:
         self.values: dict[int, Value] = {}
-        self.keep: list[Any] = []  # arrays whose identity is used: they must not be freed
+        self.stand_ins: dict[int, StandIn] = {}
         self.inputs: list[Value] = []
         self.instructions: list[Instruction] = []
-        self.leaves: dict[Leaf, bool] = {}  # leaf -> had it a gradient before the step
-        self.guards: list[tuple[Callable[[], Any], Any]] = []
+        self.guards = Guards()
+        self.settled: set[Leaf] = set()  # leaves whose gradient the step itself has decided about
+        self.dispatching: list[Any] = []  # NumPy functions whose implementations are running
+        self.made: dict[int, Tensor] = {}  # Tensors that the step makes
+        self.lasting: set[int] = set()  # ids of outside arrays that something else holds as well
+        self.seen: dict[int, int] = {}  # ids of plain arrays that the step itself holds: checksums
         self.results = 0
+        self.externals = 0
 
     def __enter__(self) -> Capture:
         if state.capture is not None:
             raise RuntimeError("a compiled step was called for the first time inside another one")
+        self._watching = watching()
+        self._watching.__enter__()
         state.capture = self
         return self
 
     def __exit__(self, *exc: object) -> None:
         state.capture = None
+        self._watching.__exit__(None, None, None)
 
     # Values -----------------------------------------------------------------------------------
 
-    def input(self, array: Any) -> Tensor:
-        """A Tensor that stands for one array argument of the step."""
+    def input(self, x: Any) -> Any:
+        """What stands for one array argument of the step: a stand-in, or a Tensor around one."""
+        array = _own(raw_of(x))
         value = Value(INPUT, array, f"x{len(self.inputs)}")
         self.inputs.append(value)
-        self._name(array, value)
-        return wrap(array, None)
-
-    def _name(self, array: Any, value: Value) -> None:
         self.values[id(array)] = value
-        self.keep.append(array)
+        return wrap(array, None) if isinstance(x, Tensor) else self.stand_in(array)
+
+    def stand_in(self, array: Any) -> Any:
+        """The stand-in for an array; numbers and other things as they are."""
+        found = self.stand_ins.get(id(array))
+        if found is None:
+            known = isinstance(array, np.ndarray) or id(array) in self.values
+            if not known:  # a number, or something else that is no array
+                return array
+            self._value(array)
+            found = self.stand_ins[id(array)] = make_stand_in(array)
+        return found
+
+    def _value(self, array: Any) -> Value:
+        """The program's value for an array; one that is not known yet lies outside."""
+        value = self.values.get(id(array))
+        if value is None:
+            value = Value(EXTERNAL, array, f"c{self.externals}")
+            self.externals += 1
+            self.values[id(array)] = value
+        return value
+
+    def raw(self, x: Any) -> Any:
+        """The plain array in `x`; a Tensor from outside must still hold it at each replay."""
+        if not isinstance(x, Tensor):
+            if type(x) is np.ndarray and id(x) not in self.values:
+                self._value(x)
+                self.seen[id(x)] = _checksum(x)
+            return x
+        array = raw_of(x)
+        if isinstance(array, np.ndarray) and id(x) not in self.made and type(x) is not StandIn:
+            self.outlives(array)
+            self.guards.attribute(x, "data", array)
+        return array
+
+    def outlives(self, array: Any) -> None:
+        """Know an array from outside as one whose values outlive the step, written or not."""
+        if isinstance(array, np.ndarray) and self._value(array).kind == EXTERNAL:
+            self.lasting.add(id(array))
 
     def reference(self, item: Any) -> Any:
         """`item` with known arrays replaced by values, unknown ones by externals."""
-        if isinstance(item, Tensor):
-            item = item.data
-        if isinstance(item, (np.ndarray, np.generic)):
-            value = self.values.get(id(item))
-            if value is None and isinstance(item, np.ndarray):
-                value = Value(EXTERNAL, item, f"c{len(self.keep)}")
-                self._name(item, value)
-            return item if value is None else value
+        item = self.raw(item)
+        if isinstance(item, np.ndarray):
+            return self._value(item)
+        if isinstance(item, np.generic):
+            return self.values.get(id(item), item)
         if type(item) in (tuple, list):
             return type(item)(self.reference(part) for part in item)
         if type(item) is dict:
             return {k: self.reference(v) for k, v in item.items()}
         return item
 
+    def bare(self, item: Any) -> Any:
+        """`item`, also inside containers, with Tensors replaced by the arrays they hold."""
+        if isinstance(item, Mapping):
+            return {k: self.bare(v) for k, v in item.items()}
+        if type(item) in (tuple, list):
+            return type(item)(self.bare(x) for x in item)
+        return self.raw(item)
+
+    def hide(self, item: Any) -> Any:
+        """`item`, also inside containers, with plain arrays replaced by their stand-ins."""
+        if isinstance(item, Mapping):
+            return {k: self.hide(v) for k, v in item.items()}
+        if type(item) in (tuple, list):
+            return type(item)(self.hide(x) for x in item)
+        return self.stand_in(item)
+
+    # What is watched --------------------------------------------------------------------------
+
+    def read(self, tensor: Tensor) -> Any:
+        """What `tensor.data` gives."""
+        return tensor if isinstance(tensor, StandIn) else self.stand_in(self.raw(tensor))
+
+    def attribute(self, owner: Any, name: str, value: Any) -> Any:
+        """What an attribute of a module gives; a number or array of its own is guarded."""
+        if isinstance(value, np.ndarray):
+            self.guards.attribute(owner, name, value)
+            self.outlives(value)
+            return self.stand_in(value)
+        if isinstance(value, SCALARS) and name in object.__getattribute__(owner, "__dict__"):
+            self.guards.attribute(owner, name, value)
+        return value
+
+    def gradient(self, leaf: Leaf) -> Any:
+        """What `.grad` gives."""
+        self._settle(leaf)
+        if leaf.grad is not None:
+            self.outlives(leaf.grad)
+        return self.stand_in(leaf.grad)
+
+    def _settle(self, leaf: Leaf) -> None:
+        """From here on the step has seen the gradient it began with: replays must begin alike."""
+        if leaf not in self.settled:
+            self.settled.add(leaf)
+            self.guards.attribute(leaf, "grad", leaf.grad)
+
+    def set_gradient(self, leaf: Leaf, value: Any) -> None:
+        """What `t.grad = value` does."""
+        self.settled.add(leaf)
+        if value is None:
+            self.perform("forget_gradient", lambda: setattr(leaf, "grad", None), {})
+            return
+        leaf.grad = None
+        self.collect(leaf, value)
+
+    def rebind(self, tensor: Tensor, value: Any) -> None:
+        """What `t.data = value` does: a Tensor from outside keeps its array, which is written."""
+        try:
+            held = DATA.__get__(tensor)
+        except AttributeError:  # the Tensor is being made
+            self.made[id(tensor)] = tensor
+            DATA.__set__(tensor, raw_of(value))
+            return
+        if id(tensor) in self.made:
+            DATA.__set__(tensor, raw_of(value))
+        elif raw_of(value) is not held:
+            self.write(self.read(tensor), value, "t.data = ...")
+
+    # Writing ----------------------------------------------------------------------------------
+
+    def write(self, target: StandIn, value: Any, statement: str) -> None:
+        """What `target[...] = value` does."""
+        self._write(target, (WRITE, SET), [value], {}, statement)
+
+    def write_at(self, target: StandIn, key: Any, value: Any) -> None:
+        """What `target[key] = value` does."""
+        template, indices = split_key(key)
+        args = [value, *indices]
+        self._write(target, (WRITE_AT, TABLE["setitem"]), args, {"key": template}, "x[i] = ...")
+
+    def _write(
+        self, target: StandIn, entries: Any, args: list[Any], kwargs: Any, statement: str
+    ) -> None:
+        array = raw_of(target)
+        value = self._value(array)
+        if id(value.root.array) in self.lasting:
+            self.apply(entries[0], [target, *args], kwargs)
+            return
+        what = self._why_not(value)
+        if what:
+            raise DataDependentError(
+                f"{_user_line()}: `{statement}` in a compiled step would change {what}; "
+                "make a copy first (x = x.copy()), or leave this step uncompiled"
+            )
+        fresh = raw_of(self.apply(entries[1], [target, *args], kwargs))
+        del self.stand_ins[id(array)]
+        DATA.__set__(target, fresh)
+        self.stand_ins[id(fresh)] = target
+
+    def _why_not(self, value: Value) -> str:
+        """What stands against giving an array of the step another value, if anything does."""
+        if value.kind == INPUT:
+            return "an argument"
+        if id(value.array) in self.seen:
+            return "an array of the step's own that a replay would not begin anew"
+        if value.base is not None or any(v.base is value for v in self.values.values()):
+            return "an array that another one looks into"
+        return ""
+
+    # What NumPy calls -------------------------------------------------------------------------
+
+    def dispatch(self, function: Any, protocol: Any, args: Any, kwargs: Any) -> Any:
+        """Let nnad's implementation of a NumPy function do its work, on stand-ins.
+
+        One that in turn calls the NumPy function itself wants values, which there are none of.
+        """
+        if function in self.dispatching:
+            raise self.refusal(f"np.{function.__name__}")
+        self.dispatching.append(function)
+        try:
+            return protocol(*args, **kwargs)
+        finally:
+            self.dispatching.pop()
+
     def _result(self, array: Any, instruction: Instruction) -> Value:
         value = Value(RESULT, array, f"v{self.results}", instruction)
         self.results += 1
-        self._name(array, value)
+        self.values[id(array)] = value
         instruction.outputs.append(value)
         return value
 
@@ -88,22 +256,31 @@ class Capture:
 
     def apply(self, primitive: Primitive, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run an operation as `nnad.autodiff.tensor.apply` does, and write it down."""
-        raw = [value_of(x) for x in args]
+        raw = [self.raw(x) for x in args]
+        if primitive.shaped_by and any(map(self._varies, primitive.shaped_by(*raw, **kwargs))):
+            raise self.refusal(f"{primitive.name}, whose result is of another shape each time,")
         parents = [x.node if isinstance(x, Tensor) else None for x in args]
-        plain = _plain(kwargs)
-        out, saved = primitive.forward(*raw, **plain), None
+        metadata = self.bare(kwargs)
+        out, saved = primitive.forward(*raw, **metadata), None
         if primitive.residuals:
             out, saved = out
+        out = plain(out)
         recorded = (
             state.recording
             and not primitive.nondifferentiable
             and any(parent is not None for parent in parents)
         )
         out, saved = self._emit(primitive, raw, dict(kwargs), out, saved)
-        node = Node(primitive, raw, parents, plain, out, saved) if recorded else None
+        if primitive.nondifferentiable or not any(_is_genuine(x) for x in args):
+            return self.hide(out)
+        node = Node(primitive, raw, parents, self.hide(kwargs), out, saved) if recorded else None
         if isinstance(out, tuple):
             return tuple(wrap(x, node and output_node(node, i, x)) for i, x in enumerate(out))
         return wrap(out, node)
+
+    def _varies(self, array: Any) -> bool:
+        """Whether the values of an array may be others at a replay."""
+        return self._value(array).kind != EXTERNAL or id(array) in self.lasting
 
     def _emit(
         self, primitive: Primitive, raw: list[Any], kwargs: dict[str, Any], out: Any, saved: Any
@@ -130,7 +307,8 @@ class Capture:
             first = instruction.args[0] if instruction.args else None
             instruction.is_view = isinstance(first, Value) and pattern.base is first
         if primitive.has_effect:
-            instruction.writes = [v for v in instruction.inputs() if v.kind == EXTERNAL]
+            roots = [v.root for v in instruction.inputs()]
+            instruction.writes = [root for root in roots if root.kind == EXTERNAL]
         self.instructions.append(instruction)
         return out, saved
 
@@ -160,32 +338,39 @@ class Capture:
             name, None, [], {}, [], action=action, has_effect=True, facts=facts, line=_user_line()
         )
         self.instructions.append(instruction)
+        if name == "zero_grad":
+            leaves = (p.node for p in facts["parameters"]())
+            self.settled.update(leaf for leaf in leaves if isinstance(leaf, Leaf))
         if isinstance(result, float):
             instruction.action = lambda: np.float64(action())
             result = np.float64(result)
         if isinstance(result, (np.ndarray, np.generic)):
             result, instruction.pattern = self._results(result, instruction, [])
-            return wrap(result, None)
+            return self.stand_in(result)
         return result
 
     def collect(self, leaf: Leaf, ct: Any) -> None:
         """Write down that `backward()` stores `ct` into, or adds it to, a leaf's gradient."""
-        self.leaves.setdefault(leaf, leaf.grad is not None)
-        array = np.asarray(value_of(ct))
+        self._settle(leaf)
         if leaf.buffer is None:
-            leaf.buffer = np.empty_like(leaf.out)
+            leaf.buffer = np.empty_like(raw_of(leaf.out))
+        if leaf.grad is not None and leaf.grad is not leaf.buffer:
+            self._store("assign", leaf, leaf.grad)
         adds = leaf.grad is not None
-        if adds and leaf.grad is not leaf.buffer:
-            leaf.buffer[...] = leaf.grad
-        if adds:
-            leaf.buffer += array
-        else:
-            leaf.buffer[...] = array
+        self._store("accumulate" if adds else "assign", leaf, ct)
         leaf.grad = leaf.buffer
-        target = self.reference(leaf.buffer)
+
+    def _store(self, name: str, leaf: Leaf, ct: Any) -> None:
+        array = np.asarray(self.raw(ct))
+        if name == "assign":
+            leaf.buffer[...] = array  # type: ignore[index]
+        else:
+            leaf.buffer += array
+        target = self._value(leaf.buffer)
+        self.guards.attribute(leaf, "buffer", leaf.buffer)
         self.instructions.append(
             Instruction(
-                "accumulate" if adds else "assign",
+                name,
                 None,
                 [target, self.reference(ct)],
                 {},
@@ -197,43 +382,61 @@ class Capture:
             )
         )
 
-    def refuse_value(self, tensor: Tensor, how: str) -> None:
-        """Refuse `float(t)` and its like on a value that changes from call to call."""
-        value = self.values.get(id(tensor.data))
-        if value is not None and value.kind != EXTERNAL:
-            raise DataDependentError(
-                f"{_user_line()}: {how} in a compiled step: the value of an array of shape "
-                f"{tensor.shape} is not known when the program is made, so a branch on it cannot "
-                "be replayed; use np.where, return the array from the step and look at it outside, "
-                "or leave this step uncompiled"
-            )
+    # What is refused --------------------------------------------------------------------------
 
-    def guard(self, read: Callable[[], Any], seen: Any) -> None:
-        """Keep the program only for calls on which `read()` still gives `seen`."""
-        self.guards.append((read, seen))
+    def refuse_value(self, tensor: Tensor, how: str) -> None:
+        """Refuse `float(t)` and its like: the value changes from call to call."""
+        if isinstance(raw_of(tensor), (np.ndarray, np.generic)):
+            raise self.refusal(f"{how}, of shape {tensor.shape},")
+
+    def refusal(self, how: str) -> DataDependentError:
+        """The error for what depends on values."""
+        return DataDependentError(
+            f"{_user_line()}: {how} in a compiled step needs the values of an array, which are "
+            "not known when the program is made, so that what follows from them cannot be "
+            "replayed; use np.where, return the array from the step and look at it outside, or "
+            "leave this step uncompiled"
+        )
+
+    def check_unseen_writes(self) -> None:
+        """Refuse a step that changed a plain array of its own unseen, after it had used it."""
+        for key, before in self.seen.items():
+            array = self.values[key].array
+            if key not in self.lasting and _checksum(array) != before:
+                raise DataDependentError(
+                    f"an array of shape {array.shape} was changed in place by plain NumPy while "
+                    "the step was compiled, which a replay would not do; keep it in a Tensor, pass "
+                    "it as an argument, or change it outside the step"
+                )
 
     def program(
         self, name: str, outputs: list[Any], rebuild: Callable[[list[Any]], Any]
     ) -> Program:
         """What was captured, as a program."""
-        named = [self.reference(x) for x in outputs]
+        named = [self.output(x) for x in outputs]
+        self.check_unseen_writes()
         return Program(name, self.inputs, self.instructions, named, rebuild, len(self.instructions))
+
+    def output(self, x: Any) -> Any:
+        """A result of the step: a value, or a constant such as a Tensor that it only passes on."""
+        found = self.reference(x)
+        return x if _is_genuine(x) and found.kind == EXTERNAL else found
+
+
+def _is_genuine(x: Any) -> bool:
+    """Whether `x` is a Tensor to the user as well, not what stands for an array."""
+    return isinstance(x, Tensor) and not x.is_stand_in
+
+
+def _checksum(array: np.ndarray) -> int:
+    return 0 if array.dtype.hasobject else zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _own(x: Any) -> Any:
     """`x` as an object that no other value is: scalars are often shared by the interpreter."""
+    if isinstance(x, np.bool_):
+        return np.asarray(x)
     return x.copy() if isinstance(x, np.generic) else x
-
-
-def _plain(kwargs: Any) -> Any:
-    """Keyword arguments with Tensors replaced by their arrays."""
-    if isinstance(kwargs, Tensor):
-        return kwargs.data
-    if isinstance(kwargs, Mapping):
-        return {k: _plain(v) for k, v in kwargs.items()}
-    if type(kwargs) in (tuple, list):
-        return type(kwargs)(_plain(x) for x in kwargs)
-    return kwargs
 
 
 def _user_line() -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.tensor import Tensor, state, value_of, wrap
+from nnad.autodiff.tensor import Tensor, raw_of, state, wrap
 from nnad.autodiff.trees import flatten
 from nnad.compiler.buffers import plan_buffers
 from nnad.compiler.capture import Capture
 from nnad.compiler.choice import choose_backend, choose_threads
+from nnad.compiler.closure import looked_up
 from nnad.compiler.native.blas import numpy_blas
 from nnad.compiler.passes import optimize
 from nnad.compiler.program import Program, Value
@@ -28,6 +29,7 @@ class Replay:
         self, capture: Capture, program: Program, tensors: list[bool], backend: str, threads: int
     ) -> None:
         self.guards = capture.guards
+        self.holds = capture.guards.conclude()
         self.captured = len(program.instructions)
         self.program = optimize(program)
         self.tensors = tensors
@@ -42,7 +44,10 @@ class Replay:
 
     def fits(self) -> bool:
         """Whether everything outside that the capture depended on is as it was."""
-        return all(read() == seen for read, seen in self.guards)
+        try:
+            return self.holds()
+        except (AttributeError, LookupError):  # something that it looks up is gone
+            return False
 
     def __call__(self, arrays: list[Any]) -> Any:
         results = self.run(*arrays)
@@ -82,20 +87,14 @@ class Compiled:
         self.replays: dict[Hashable, list[Replay]] = {}
         self.last: Replay | None = None
         update_wrapper(self, step)
+        self.__name__ = getattr(step, "__name__", type(step).__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.capture is not None:
             return self.step(*args, **kwargs)
         leaves, rebuild = flatten((args, kwargs))
-        arrays, key = [], []
-        for x in leaves:
-            x = value_of(x)
-            if isinstance(x, np.ndarray):
-                arrays.append(x)
-                key.append((x.shape, x.dtype))
-            else:
-                key.append(x)
-        signature = tuple(key)
+        arrays = [raw_of(x) for x in leaves if _is_array(x)]
+        signature = tuple(_signature(x) for x in leaves)
         for replay in self.replays.get(signature, ()):
             if replay.fits():
                 self.last = replay
@@ -105,27 +104,32 @@ class Compiled:
     def _first_call(self, signature: Hashable, leaves: list[Any], rebuild: Any) -> Any:
         """Run the step as usual, watched, and make a program of what it did."""
         if self.programs >= MAX_PROGRAMS:
-            raise RuntimeError(
-                f"{self.__name__} was compiled for {MAX_PROGRAMS} different sets of shapes and "
-                "arguments; pass what changes at every call as an array, or pad batches to a few "
-                "sizes"
-            )
-        with Capture() as capture:
-            traced = [
-                capture.input(value_of(x)) if isinstance(value_of(x), np.ndarray) else x
-                for x in leaves
-            ]
-            args, kwargs = rebuild(traced)
+            raise RuntimeError(self._too_many(signature))
+        with Capture() as capture, looked_up(capture, self.step):
+            args, kwargs = rebuild([capture.input(x) if _is_array(x) else x for x in leaves])
             result = self.step(*args, **kwargs)
             outputs, rebuild_output = flatten(result)
             program = capture.program(self.__name__, outputs, rebuild_output)
         tensors = [
-            isinstance(x, Tensor) and isinstance(y, Value)
+            isinstance(x, Tensor) and not x.is_stand_in and isinstance(y, Value)
             for x, y in zip(outputs, program.outputs, strict=True)
+        ]
+        results = [
+            _released(x, is_tensor) if isinstance(y, Value) else x
+            for x, y, is_tensor in zip(outputs, program.outputs, tensors, strict=True)
         ]
         self.last = Replay(capture, program, tensors, self.backend, self.threads)
         self.replays.setdefault(signature, []).append(self.last)
-        return result
+        return rebuild_output(results)
+
+    def _too_many(self, signature: Hashable) -> str:
+        replays = self.replays.get(signature)
+        reason = f"{replays[-1].guards.broken()}; " if replays else ""
+        return (
+            f"{self.__name__} was compiled for {MAX_PROGRAMS} different sets of shapes, arguments "
+            f"and Python values; {reason}pass what changes at every call as an array, or pad "
+            "batches to a few sizes"
+        )
 
     @property
     def programs(self) -> int:
@@ -151,6 +155,30 @@ class Compiled:
         if self.last is None:
             raise RuntimeError(f"{self.__name__} has not been called yet: call it once to compile")
         return self.last
+
+
+def _released(x: Any, is_tensor: bool) -> Any:
+    """A result of the captured call, without history, as a replay returns it."""
+    return wrap(raw_of(x), None) if is_tensor else raw_of(x)
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(raw_of(x), (np.ndarray, np.generic))
+
+
+def _signature(x: Any) -> Hashable:
+    """What must be the same for a program to be used again: of arrays shape and dtype."""
+    array = raw_of(x)
+    if isinstance(array, (np.ndarray, np.generic)):
+        return type(x), array.shape, array.dtype
+    if isinstance(x, slice):
+        return slice, x.start, x.stop, x.step
+    if not isinstance(x, Hashable):
+        raise TypeError(
+            f"a compiled step takes arrays, Tensors, containers of them, and hashable values, got "
+            f"an argument of type {type(x).__name__}"
+        )
+    return type(x), x
 
 
 def compile(

@@ -69,8 +69,9 @@ def common_subexpressions(program: Program) -> None:
 def _key(item: Any, versions: dict[Value, int], epoch: int) -> Hashable:
     """A hashable that is equal for equal arguments."""
     if isinstance(item, Value):
-        if item.kind == EXTERNAL:
-            return id(item), versions.get(item, 0), epoch
+        root = item.root
+        if root.kind == EXTERNAL:
+            return id(item), versions.get(root, 0), epoch
         return id(item)
     if isinstance(item, (tuple, list)):
         return type(item).__name__, tuple(_key(part, versions, epoch) for part in item)

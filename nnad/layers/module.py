@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnad.autodiff.tensor import state, value_of
+from nnad.autodiff.tensor import perform, state, value_of, watched
 from nnad.errors import ShapeError
 from nnad.layers.diagnosis import locate
 from nnad.layers.parameter import FlatBuffer, Parameter, flatten
@@ -55,10 +55,7 @@ class Module:
     @property
     def training(self) -> bool:
         """Whether the module is in training mode; a compiled step holds for the mode it saw."""
-        mode = self._training
-        if state.capture is not None:
-            state.capture.guard(lambda: self._training, mode)
-        return mode
+        return self._training
 
     @training.setter
     def training(self, mode: bool) -> None:
@@ -106,7 +103,11 @@ class Module:
         _set(self, name, np.array(array))
 
     def _set_buffer(self, name: str, value: Any) -> None:
-        buffer, array = getattr(self, name), np.asarray(value_of(value))
+        buffer = getattr(self, name)
+        if state.capture is not None:
+            buffer[...] = value
+            return
+        array = np.asarray(value_of(value))
         if array.shape != buffer.shape:
             raise ShapeError(
                 f"buffer {name!r} has shape {buffer.shape}, got an array of shape {array.shape}"
@@ -193,6 +194,9 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
+        perform("zero_grad", self._forget, parameters=self.parameters)
+
+    def _forget(self) -> None:
         for p in self.parameters():
             p.leaf.grad = None
 
@@ -324,6 +328,9 @@ class Module:
             return f"{head}({self.extra_repr()})"
         body = "\n".join(children).replace("\n", "\n  ")
         return f"{head}({self.extra_repr()}\n  {body}\n)"
+
+
+watched.append(Module)
 
 
 class ModuleList(Module):

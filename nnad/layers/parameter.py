@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.tensor import Leaf, Tensor, value_of
+from nnad.autodiff.tensor import Leaf, Tensor, gradient_of, state, value_of
 from nnad.errors import ShapeError
 
 __all__ = ["FlatBuffer", "Parameter", "flatten", "house"]
@@ -49,6 +49,9 @@ class Parameter(Tensor):
         if name != "data":
             _set(self, name, value)
             return
+        if state.capture is not None:
+            state.capture.rebind(self, value)
+            return
         array = np.asarray(value_of(value))
         if array.shape != self.data.shape:
             raise ShapeError(
@@ -70,11 +73,14 @@ class Parameter(Tensor):
     @property
     def grad(self) -> np.ndarray | None:
         """The gradient, or None before the first backward pass and after `zero_grad`."""
-        return self.leaf.grad
+        return gradient_of(self.leaf)
 
     @grad.setter
     def grad(self, value: Any) -> None:
         leaf = self.leaf
+        if state.capture is not None:
+            state.capture.set_gradient(leaf, value)
+            return
         if value is None:
             leaf.grad = None
             return

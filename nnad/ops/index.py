@@ -120,6 +120,10 @@ def _samples(rng: np.random.Generator) -> list[Any]:
     ]
 
 
+def _masks(indices: Sequence[Any]) -> list[Any]:
+    return [i for i in indices if i.dtype == bool]
+
+
 _getitem = linear(
     "getitem",
     lambda x, *indices, key: x[_filled(key, indices)],
@@ -127,6 +131,7 @@ _getitem = linear(
     formula="x[key]",
     partials=("1 where selected",),
     samples=_samples,
+    shaped_by=lambda x, *indices, key: _masks(indices),
 )
 
 
@@ -243,6 +248,7 @@ _setitem = explicit(
     ),
     tangent="v0 with v0[key] replaced by v1",
     formula="x0 with x0[key] replaced by x1",
+    shaped_by=lambda x, value, *indices, key: _masks(indices) if np.size(value) > 1 else (),
     partials=("1, and 0 at key", "1 at key"),
     samples=lambda rng: [
         case(rng.normal(size=(3, 4)), rng.normal(size=(4,)), key=1),

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from nnad.autodiff.table import Primitive, Rule
-from nnad.autodiff.tensor import value_of
+from nnad.autodiff.tensor import dtype_of
 from nnad.autodiff.transforms import jvp, vjp
 
 __all__ = ["kernel", "reference_jvp", "reference_vjp", "with_reference"]
@@ -43,7 +41,7 @@ def _fix(reference: Function, args: Sequence[Any], which: Sequence[int], kwargs:
 
 
 def _is_floating(x: Any) -> bool:
-    return x is not None and np.asarray(value_of(x)).dtype.kind in "fc"
+    return x is not None and dtype_of(x).kind in "fc"
 
 
 def reference_vjp(reference: Function) -> Rule:

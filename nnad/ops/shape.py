@@ -202,7 +202,7 @@ def _fixed_order(x: Any, order: str) -> str:
     """Order "A" as the "C" or "F" that it stands for, given how `x` lies in memory."""
     if order != "A":
         return order
-    flags = np.asarray(value_of(x)).flags
+    flags = value_of(x).flags
     return "F" if flags.f_contiguous and not flags.c_contiguous else "C"
 
 
@@ -227,7 +227,7 @@ def ravel(a: Any, order: str = "C") -> Any:
     """`a` as a vector; see `numpy.ravel`."""
     x = as_array(a)
     if order == "K":
-        strides = np.abs(np.asarray(value_of(x)).strides)
+        strides = np.abs(value_of(x).strides)
         x, order = _transpose(x, axes=tuple(np.argsort(-strides, kind="stable").tolist())), "C"
     return _reshape(x, shape=-1, order=_fixed_order(x, order))
 

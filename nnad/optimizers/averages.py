@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff import Tensor
+from nnad.autodiff.tensor import perform
 from nnad.errors import ShapeError
 from nnad.optimizers.base import parameter_list
 from nnad.optimizers.flat import flat_view
@@ -57,6 +58,9 @@ class EMA:
 
     def update(self) -> None:
         """Take the parameters' present values into the averages."""
+        perform("EMA.update", self._update)
+
+    def _update(self) -> None:
         self.updates += 1
         decay = self.decay
         if self.warmup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -97,13 +97,15 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` is None afterwards."""
-        perform("zero_grad", self._forget, optimizer=self)
+        perform("zero_grad", self._forget, parameters=self._parameters)
 
     def _forget(self) -> None:
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    p.grad = None
+        for p in self._parameters():
+            if p.grad is not None:
+                p.grad = None
+
+    def _parameters(self) -> Iterator[Tensor]:
+        return (p for group in self.param_groups for p in group["params"])
 
     @property
     def lr(self) -> float:
@@ -112,6 +114,9 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
+        perform("set_lr", partial(self._set_lr, float(value)))
+
+    def _set_lr(self, value: float) -> None:
         start = self._initial_lr
         for group in self.param_groups:
             group["lr"] = value * (group["initial_lr"] / start) if start else value
