@@ -26,7 +26,7 @@ def argmin(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 @returns_tensors
 def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     """How many elements differ from zero."""
-    return np.asarray(np.count_nonzero(x, axis, keepdims=keepdims))
+    return np.sum(np.not_equal(x, 0), axis, keepdims=keepdims)
 
 
 @returns_tensors

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import IMPLEMENTATIONS, Primitive, composite, explicit
-from nnad.autodiff.tensor import Tensor, value_of
+from nnad.autodiff.tensor import Tensor, state, value_of
+from nnad.autodiff.trees import flatten
 
 __all__: list[str] = []
 
@@ -42,6 +43,18 @@ def plain(x: Any) -> Any:
     if type(x) is dict:
         return {key: plain(part) for key, part in x.items()}
     return value_of(x)
+
+
+def known(x: Any, how: str) -> Any:
+    """`plain(x)` where more than numbers hangs on it, such as a shape or a choice.
+
+    A program that is being captured could not replay that, so `how` refuses it there.
+    """
+    if state.capture is not None:
+        for part in flatten(x)[0]:
+            if isinstance(part, Tensor):
+                state.capture.refuse_value(part, how)
+    return plain(x)
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
@@ -119,6 +132,7 @@ def constant(
     reason: str,
     name: str = "",
     samples: Any = None,
+    counts: bool = False,
 ) -> Callable[..., Any]:
     """An entry for a NumPy function whose result has no derivative: it runs on plain values.
 
@@ -126,6 +140,7 @@ def constant(
         function: NumPy's function.
         arrays: names of its array parameters, the leading ones in their order.
         reason: why there is no derivative.
+        counts: the shape of the result depends on the values, so no program can replay it.
     """
     name = name or function.__name__
 
@@ -143,8 +158,10 @@ def constant(
         if signature is not None:
             kwargs = dict(signature.bind(*args, **kwargs).arguments)
             args = tuple(kwargs.pop(a) for a in arrays if a in kwargs)
-        args = tuple(plain(x) if isinstance(x, (list, tuple)) else x for x in args)
-        return store(entry(*args, **plain(kwargs)), out, name)
+        what = f"np.{name} of values"
+        listed = (list, tuple, Tensor) if counts else (list, tuple)
+        args = tuple(known(x, what) if isinstance(x, listed) else x for x in args)
+        return store(entry(*args, **known(kwargs, what)), out, name)
 
     operation.__name__ = operation.__qualname__ = name
     operation.__doc__ = f"See `numpy.{name}`; a constant for every derivative: {reason}."

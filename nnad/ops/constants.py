@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import IMPLEMENTATIONS, implements
-from nnad.ops.arguments import as_array, constant, plain
+from nnad.ops.arguments import as_array, constant, known, plain
 
 __all__ = [
     "allclose",
@@ -85,10 +85,15 @@ def size(a: Any, axis: Any = None) -> int:
     return int(np.size(np.broadcast_to(0, shape(a)), axis))
 
 
-def _of_values(function: Any) -> Any:
-    """`function` of the values: it tells something that no derivative depends on."""
+def _asked(function: Any, *, of_values: bool = False) -> Any:
+    """`function` of plain arrays: it tells something that no derivative depends on.
+
+    With `of_values` a captured program refuses it, as it could not tell it again.
+    """
 
     def asked(*args: Any, **kwargs: Any) -> Any:
+        if of_values:
+            known((args, kwargs), f"np.{function.__name__}")
         return function(*(plain(x) for x in args), **plain(kwargs))
 
     asked.__name__ = asked.__qualname__ = function.__name__
@@ -99,7 +104,7 @@ def _of_values(function: Any) -> Any:
     return asked
 
 
-result_type = _of_values(np.result_type)
+result_type = _asked(np.result_type)
 for _function in (
     np.can_cast,
     np.common_type,
@@ -108,6 +113,9 @@ for _function in (
     np.isrealobj,
     np.may_share_memory,
     np.shares_memory,
+):
+    _asked(_function)
+for _reading in (
     np.array2string,
     np.array_repr,
     np.array_str,
@@ -117,4 +125,4 @@ for _function in (
     np.packbits,
     np.unpackbits,
 ):
-    _of_values(_function)
+    _asked(_reading, of_values=True)

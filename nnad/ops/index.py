@@ -18,7 +18,7 @@ from nnad.autodiff.tensor import Tensor, value_of
 from nnad.autodiff.walk import unbroadcast
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, composed, shape_of, store
+from nnad.ops.arguments import as_array, composed, known, shape_of, store
 
 __all__ = [
     "choose",
@@ -142,6 +142,9 @@ def getitem(x: Any, key: Any) -> Any:
     array([2., 2., 0.])
     """
     template, arrays = split_key(key)
+    for part in arrays:
+        if part.dtype == bool:
+            known(part, "x[mask]")  # how many elements that selects
     return _getitem(x, *arrays, key=template)
 
 
@@ -370,7 +373,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 )
 def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -> Any:
     """Slices of `a` where `condition` is true; see `numpy.compress`."""
-    (places,) = np.nonzero(np.asarray(value_of(condition)))
+    (places,) = np.nonzero(np.asarray(known(condition, "np.compress")))
     return store(take(a, places, axis), out, "compress")
 
 
@@ -381,7 +384,7 @@ def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -
 )
 def extract(condition: Any, arr: Any) -> Any:
     """Elements of `arr` where `condition` is true; see `numpy.extract`."""
-    return compress(np.ravel(value_of(condition)), s.ravel(arr))
+    return compress(np.ravel(known(condition, "np.extract")), s.ravel(arr))
 
 
 @composed(
@@ -397,11 +400,16 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     from nnad.ops.joining import stack
 
     arrays = s.broadcast_arrays(a, *choices)
-    indices, options = value_of(arrays[0]), stack(arrays[1:])
+    indices, options = arrays[0], stack(arrays[1:])
     n = options.shape[0]
-    if mode == "raise" and ((indices < 0) | (indices >= n)).any():
+    if mode == "clip":
+        indices = e.minimum(e.maximum(indices, 0), n - 1)
+    elif mode == "wrap":
+        indices = e.remainder(indices, n)
+    elif (values := known(indices, 'np.choose, but for mode="clip",')).size and not (
+        0 <= values.min() <= values.max() < n
+    ):
         raise ValueError(f"np.choose: a must hold numbers from 0 to {n - 1}, one for each choice")
-    indices = np.clip(indices, 0, n - 1) if mode == "clip" else indices % n
     return store(take_along_axis(options, indices[None], 0)[0], out, "choose")
 
 
@@ -421,7 +429,7 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Non
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     """Assign to elements counted in C order, recorded; see `numpy.put`."""
     n = math.prod(a.shape)
-    places = np.asarray(value_of(ind)).ravel()
+    places = np.asarray(known(ind, "np.put")).ravel()
     places = np.clip(places, 0, n - 1) if mode == "clip" else places
     places = places % n if mode == "wrap" else places
     from nnad.ops.joining import resize
@@ -434,14 +442,14 @@ def putmask(a: Any, /, mask: Any, values: Any) -> None:
     """Assign elements of `values` in the same places where `mask` is true, recorded."""
     from nnad.ops.joining import resize
 
-    _become(a, e.where(value_of(mask), resize(values, a.shape), a), "putmask")
+    _become(a, e.where(as_array(mask), resize(values, a.shape), a), "putmask")
 
 
 @implements(np.copyto)
 def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
     """Assign `src` where `where` is true, recorded; see `numpy.copyto`."""
     values = s.broadcast_to(src, dst.shape)
-    _become(dst, e.where(value_of(where), values, dst), "copyto")
+    _become(dst, e.where(as_array(where), values, dst), "copyto")
 
 
 @implements(np.fill_diagonal)

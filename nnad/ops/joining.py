@@ -10,7 +10,7 @@ import numpy as np
 from nnad.autodiff.table import case, explicit, implements
 from nnad.autodiff.tensor import value_of
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, composed, dummy, shape_of, store
+from nnad.ops.arguments import as_array, composed, dummy, known, shape_of, store
 
 __all__ = [
     "append",
@@ -307,8 +307,8 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
         x, axis = s.ravel(x), 0
     n, axis = x.shape[axis], axis % x.ndim
     if np.size(repeats) != 1:
-        return take(x, np.repeat(np.arange(n), value_of(repeats)), axis)
-    k = int(np.asarray(repeats).item())
+        return take(x, np.repeat(np.arange(n), known(repeats, "np.repeat")), axis)
+    k = int(np.asarray(known(repeats, "np.repeat")).item())
     before, after = tuple(x.shape[:axis]), tuple(x.shape[axis + 1 :])
     column = s._reshape(x, shape=(*before, n, 1, *after))
     wide = s._broadcast_to(column, shape=(*before, n, k, *after))
@@ -354,7 +354,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     if axis is None:
         x, axis = s.ravel(x), 0
     axis %= x.ndim
-    obj = value_of(obj)
+    obj = known(obj, "np.insert")
     places = np.arange(x.shape[axis])[obj] if isinstance(obj, slice) else np.asarray(obj)
     number = np.count_nonzero(places) if places.dtype == bool else places.size
     if number == 1:  # one place: the whole of `values` goes there
@@ -383,4 +383,4 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     x = as_array(arr)
     if axis is None:
         x, axis = s.ravel(x), 0
-    return take(x, np.delete(np.arange(x.shape[axis]), value_of(obj)), axis)
+    return take(x, np.delete(np.arange(x.shape[axis]), known(obj, "np.delete")), axis)

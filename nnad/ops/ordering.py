@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnad.autodiff.table import case, implements, kink
-from nnad.autodiff.tensor import Tensor, value_of
+from nnad.autodiff.tensor import Tensor
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, composed, constant
+from nnad.ops.arguments import as_array, composed, constant, known
 from nnad.ops.index import take, take_along_axis
 
 __all__ = [
@@ -55,9 +55,9 @@ argmax = constant(np.argmax, "a", reason=_PLACES)
 argmin = constant(np.argmin, "a", reason=_PLACES)
 nanargmax = constant(np.nanargmax, "a", reason=_PLACES)
 nanargmin = constant(np.nanargmin, "a", reason=_PLACES)
-nonzero = constant(np.nonzero, "a", reason=_PLACES)
-flatnonzero = constant(np.flatnonzero, "a", reason=_PLACES)
-argwhere = constant(np.argwhere, "a", reason=_PLACES)
+nonzero = constant(np.nonzero, "a", reason=_PLACES, counts=True)
+flatnonzero = constant(np.flatnonzero, "a", reason=_PLACES, counts=True)
+argwhere = constant(np.argwhere, "a", reason=_PLACES, counts=True)
 searchsorted = constant(np.searchsorted, "a", "v", reason=_PLACES)
 digitize = constant(np.digitize, "x", "bins", reason=_PLACES)
 isin = constant(np.isin, "element", "test_elements", reason="the result is true or false")
@@ -129,7 +129,7 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
     """`filt` without the zeros at its ends; see `numpy.trim_zeros`."""
     x = as_array(filt)
     axes = range(x.ndim) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, x.ndim)
-    places = np.nonzero(value_of(x))
+    places = np.nonzero(known(x, "np.trim_zeros"))
     key = [slice(None)] * x.ndim
     for a in axes:
         found = places[a]
@@ -171,7 +171,7 @@ def unique(
     """The different values of `ar`, as a selection of their first places; see `numpy.unique`."""
     x = as_array(ar)
     _, first, inverse, counts = np.unique(
-        value_of(x), True, True, True, axis=axis, equal_nan=equal_nan
+        known(x, "np.unique"), True, True, True, axis=axis, equal_nan=equal_nan
     )
     values = take(s.ravel(x) if axis is None else x, first, 0 if axis is None else axis)
     wanted = zip(
@@ -248,7 +248,8 @@ def intersect1d(
     ar1: Any, ar2: Any, assume_unique: bool = False, return_indices: bool = False
 ) -> Any:
     """The values that both arrays have, taken from `ar1`; see `numpy.intersect1d`."""
-    _, first, second = np.intersect1d(value_of(ar1), value_of(ar2), assume_unique, True)
+    x, y = known((ar1, ar2), "np.intersect1d")
+    _, first, second = np.intersect1d(x, y, assume_unique, True)
     values = take(s.ravel(ar1), first, 0)
     return (values, first, second) if return_indices else values
 
@@ -272,7 +273,7 @@ def setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
 )
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     """Counts, or sums of `weights`, of the numbers 0, 1, 2, ... in `x`; see `numpy.bincount`."""
-    places = value_of(x)
+    places = known(x, "np.bincount")
     if not isinstance(weights, Tensor):
         return np.bincount(places, weights, minlength)
     from nnad.ops.index import Slot, _scatter

@@ -10,7 +10,7 @@ import numpy as np
 from nnad.autodiff.table import case, elementwise, implements, kink
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, composed, plain, refuse, scalar, shape_of, store
+from nnad.ops.arguments import as_array, composed, known, refuse, scalar, shape_of, store
 from nnad.ops.index import setitem, take
 from nnad.ops.joining import concatenate, stack
 from nnad.ops.ordering import argsort, nonzero, searchsorted
@@ -81,7 +81,7 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
 def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
     """Each function applied where its condition holds, and only there; see `numpy.piecewise`."""
     x = as_array(x)
-    conditions = np.asarray(plain(condlist), bool)
+    conditions = np.asarray(known(condlist, "np.piecewise"), bool)
     if (conditions.ndim in (0, 1) and x.ndim != 0) or conditions.ndim == 0:
         conditions = conditions[None]
     if len(funclist) == len(conditions) + 1:

@@ -12,7 +12,7 @@ from nnad.autodiff.table import case, kink
 from nnad.autodiff.tensor import value_of
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, axes_of, composed, scalar, shape_of, store
+from nnad.ops.arguments import as_array, axes_of, composed, known, scalar, shape_of, store
 from nnad.ops.cumulative import cumsum
 from nnad.ops.index import take_along_axis
 from nnad.ops.joining import concatenate
@@ -141,7 +141,7 @@ def _quantiles(
         below, share = METHODS[method](n, level)
         low = _places(below, n, lines)
     else:
-        w = _weights_as_lines(as_array(value_of(weights)), a, axis)
+        w = _weights_as_lines(as_array(known(weights, "weights of quantiles")), a, axis)
         w = e.where(present, w, 0) if skip_nan else w
         low, share = _weighted_places(lines, w, order, level, axis), None
     y = take_along_axis(lines, take_along_axis(order, low, -1), -1)

@@ -7,7 +7,9 @@ import pytest
 
 import nnad
 import nnad.array_api as xp
-from nnad.autodiff.tensor import Tensor
+from nnad.autodiff.tensor import Tensor, value_of
+from nnad.autodiff.trees import flatten
+from tests.ops.test_compiled_calls import outcomes
 
 RNG = np.random.default_rng(3)
 M = RNG.uniform(0.2, 0.8, (3, 4))
@@ -175,6 +177,14 @@ def test_transforms_nest_through_the_namespace():
     np.testing.assert_allclose(hvp, other, rtol=1e-12)
     nnad.check_grads(energy, M, order=2)
     assert isinstance(energy(x), Tensor)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if "unique" not in name])
+def test_compiled(name):
+    function, *args = CALLS[name]
+    got, expected = outcomes((function, args, {}))
+    for a, b in zip(flatten(got)[0], flatten(expected)[0], strict=True):
+        np.testing.assert_allclose(value_of(a), value_of(b), rtol=1e-15)
 
 
 def test_a_compiled_step_may_use_the_namespace():
