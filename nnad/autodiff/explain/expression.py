@@ -221,10 +221,16 @@ def _parts(node: ast.AST) -> list[ast.expr]:
 
 def _binary(op: ast.operator, a: Any, b: Any) -> Any:
     a, b = (np.asarray(x) if isinstance(x, (list, tuple)) else x for x in (a, b))
-    whole = type(a) is int and type(b) is int
-    if isinstance(op, ast.Pow) and whole and a.bit_length() * abs(b) > MOST_BITS:
+    if isinstance(op, ast.Pow) and type(a) is int and not _stays_whole(a, b):
         a = float(a)
     return BINARY[type(op)](a, b)
+
+
+def _stays_whole(a: int, b: Any) -> bool:
+    """Whether a**b may be computed in whole numbers: not without end, and not of arrays of them."""
+    if type(b) is int:
+        return a.bit_length() * abs(b) <= MOST_BITS
+    return getattr(b, "dtype", np.dtype(float)).kind not in "iu"
 
 
 def _where(text: str, error: BaseException) -> str:

@@ -25,6 +25,7 @@ RIGHT = {
     "mean([1, 3] * v[:2])": lambda v: 3.5,
     "sin(pi*x) + ln(e)": lambda x: np.sin(np.pi * x) + 1,
     "sigma(x) + +x": lambda x: 1 / (1 + np.exp(-x)) + x,
+    "sum(2**[-1, 3] * x)": lambda x: 8.5 * x,
     "10**10**2 * x": lambda x: 10.0**100 * x,
 }
 
