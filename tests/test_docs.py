@@ -48,6 +48,29 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken_links(page) == []
 
 
+@pytest.mark.parametrize(
+    ("derivative", "rule"),
+    [
+        ("1", "g"),
+        ("-1", "-g"),
+        ("0", "0"),
+        ("1 / (2 * y)", "g / (2 * y)"),
+        ("-y / x1", "-g * y / x1"),
+        ("-y**2", "-g * y**2"),
+        ("y + 1", "g * (y + 1)"),
+        ("-x + 1", "g * (-x + 1)"),
+        ("1 if x > 0 else 0", "g * (1 if x > 0 else 0)"),
+        ("product of the others", "g * (product of the others)"),
+        ("unknown", "not known: raises an error"),
+    ],
+)
+def test_a_derivative_becomes_a_rule(derivative: str, rule: str, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from documentation.reference import times
+
+    assert times("g", derivative) == rule
+
+
 def test_the_index_leads_to_every_page() -> None:
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     pages = [page.name for page in PAGES if page.name != "README.md"]

@@ -185,29 +185,29 @@ def _implemented(entry: Primitive) -> list[str]:
 def _vjps(entry: Primitive) -> list[str]:
     """The cotangent of each argument; one text for all of an operation whose rules are joint."""
     given = list(entry.partials)
-    texts = given if tells_rules(entry) else [text and _times("g", text) for text in given]
+    texts = given if tells_rules(entry) else [text and times("g", text) for text in given]
     if len(texts) <= 1:
         return texts
     return [f"x{i}: {text}" for i, text in enumerate(texts) if text]
 
 
-def _times(factor: str, text: str) -> str:
+def times(factor: str, text: str) -> str:
     """A derivative as the rule that uses it."""
     if text == "unknown":
         return "not known: raises an error"
-    short = {"1": factor, "-1": f"-{factor}", "0": "0"}
-    return short.get(text) or f"{factor} * {_grouped(text)}"
-
-
-def _grouped(text: str) -> str:
-    """A text in parentheses, unless it can stand as a factor without."""
+    if text in ("0", "1"):
+        return factor if text == "1" else "0"
     try:
         node = ast.parse(as_python(text), mode="eval").body
     except SyntaxError:
-        return f"({text})"
-    bare = isinstance(node, (ast.Name, ast.Constant, ast.Call, ast.Subscript, ast.Attribute))
-    power = isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Pow, ast.Mult))
-    return text if bare or power else f"({text})"
+        return f"{factor} * ({text})"
+    product = isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mult, ast.Div, ast.Pow))
+    if text[0] == "-" and (product or isinstance(node, ast.UnaryOp)):
+        return f"-{times(factor, text[1:])}"
+    if text.startswith("1 / ") and product:
+        return f"{factor} / {text[4:]}"
+    whole = isinstance(node, (ast.Name, ast.Constant, ast.Call, ast.Subscript, ast.Attribute))
+    return f"{factor} * {text if whole or product else f'({text})'}"
 
 
 def _jvp(entry: Primitive) -> str:
@@ -222,7 +222,7 @@ def _jvp(entry: Primitive) -> str:
         return " + ".join(f"{entry.name}({call})" for call in calls)
     if entry.kind == "elementwise":
         known = [i for i in moving if i < len(entry.partials) and entry.partials[i] != "unknown"]
-        return " + ".join(_times(vs[i], entry.partials[i]) for i in known)
+        return " + ".join(times(vs[i], entry.partials[i]) for i in known).replace("+ -", "- ")
     if getattr(entry.jvp, "__module__", "") == "nnad.ops.reference":
         return "that of the formula, operation by operation"
     return "the VJP, transposed" if entry.jvp is None else "a rule of its own"
