@@ -167,7 +167,7 @@ def build_model(config: Config, meta: Meta) -> Module:
         ConfigError: with every problem found, each with file, line and path of the layer.
     """
     builder = _Builder(config.seed, "the data", data_arguments(meta), config._locations)
-    builder.out_features = outputs_wanted(config.loss.name, meta)
+    builder.out_features = outputs_wanted(config.loss.name, config.loss.arguments, meta)
     builder.tokens = meta.task == "language_model"
     model, output = builder.assemble(config.model, meta.input_shape, config.trainer.dtype)
     problem = output_problem(config.loss.name, meta, output.shape)

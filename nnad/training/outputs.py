@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnad.data.dataset import Meta
@@ -36,11 +36,12 @@ def metric_problem(metric: str, meta: Meta) -> str:
     return ""
 
 
-def outputs_wanted(loss: str, meta: Meta) -> int | None:
-    """Return how many numbers a model must end with, None where loss and target do not tell."""
+def outputs_wanted(loss: str, settings: Mapping[str, Any], meta: Meta) -> int:
+    """Return how many numbers a model must end with, by the loss, its settings and the target."""
     if meta.task == "classification" and loss in ONE_SCORE_LOSSES:
         return 1
-    return None if loss == "quantile" else meta.n_outputs
+    quantiles = settings.get("q")
+    return len(quantiles) if isinstance(quantiles, list) else meta.n_outputs
 
 
 def output_problem(loss: str, meta: Meta, shape: tuple[int, ...]) -> str:

@@ -121,8 +121,12 @@ def test_outputs_follow_from_the_target():
     assert build_model(two, meta_of(classes=2))[1].out_features == 1
     both = meta_of(task="regression", classes=0, outputs=2)
     assert build_model(config_of(bare, "mse"), both)[1].out_features == 2
+    numbers = meta_of(task="regression", classes=0, outputs=1)
+    three = config_of(bare, "{name: quantile, q: [0.1, 0.5, 0.9]}")
+    assert build_model(three, numbers)[1].out_features == 3
+    assert build_model(config_of(bare, "quantile"), numbers)[1].out_features == 1
     with pytest.raises(ConfigError, match=r"model.1.Linear.out_features: is missing"):
-        build_model(config_of(bare, "{name: quantile, q: [0.1, 0.9]}"), both)
+        build_sequential([{"Linear": {"out_features": 5}}, "Linear"], (4,))
 
 
 def test_a_text_tells_how_many_tokens_there_are():
@@ -227,6 +231,35 @@ BAD_FITS = [
         "model.0.Residual.0.ReLU",
     ),
 ]
+
+
+BAD_IMAGES = [
+    (
+        "{Conv2d: {in_channels: 3, out_channels: 2, kernel_size: 3}}",
+        "model.0.Conv2d.in_channels: is 3, but the layer receives (batch, 8, 8, 1) from the data",
+    ),
+    (
+        "{Conv2d: {out_channels: 2, kernel_size: 9}}",
+        "model.0.Conv2d: cannot take (batch, 8, 8, 1) from the data: a kernel of size (9, 9) does "
+        "not fit into an input of size (8, 8)",
+    ),
+    (
+        "{MaxPool2d: {kernel_size: 9}}",
+        "model.0.MaxPool2d: cannot take (batch, 8, 8, 1) from the data: a kernel of size (9, 9)",
+    ),
+    ("{Reshape: [64, 1]}, {LearnedPositions: {max_length: 63}}", "at most max_length=63 steps"),
+    ("{Reshape: [64, 1]}, {SinusoidalPositions: {max_length: 9}}", "at most max_length=9 steps"),
+    ("{Reshape: [0, 5]}, LSTM: {hidden_size: 2}", "model.0.Reshape: cannot take"),
+    ("{Reshape: [32, 2]}, {MultiHeadAttention: {num_heads: 3}}", "embed_dim=2 does not divide"),
+]
+
+
+@pytest.mark.parametrize(("layers", "words"), BAD_IMAGES)
+def test_images_and_sequences_that_do_not_fit_are_named(layers, words):
+    config = config_of(f"[{layers}, Flatten, Linear]")
+    (problem,) = problems_of(config, meta_of((8, 8, 1)))
+    assert problem.startswith("config:2: model.")
+    assert words in problem
 
 
 @pytest.mark.parametrize(("model", "words"), BAD_FITS)
