@@ -15,9 +15,10 @@ from nnad.data import read_rows
 from nnad.data.dataset import Meta
 from nnad.errors import CheckpointError, ShapeError, UserError
 from nnad.training import checkpoint
-from nnad.training.build import build, build_model
+from nnad.training.build import build
 from nnad.training.config import Config, load_config
 from nnad.training.job import load_data, make_trainer
+from nnad.training.network import build_model
 from nnad.training.report import score_table
 from nnad.training.run_folder import RunFolder, replacing
 from nnad.training.trainer import predict

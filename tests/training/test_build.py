@@ -8,8 +8,9 @@ from nnad.data import load
 from nnad.data.dataset import DataSplits, Meta, Split
 from nnad.data.preprocessing import Preprocessor
 from nnad.errors import ConfigError, UserError
-from nnad.training.build import build, build_model, build_schedule, build_sequential, total_steps
+from nnad.training.build import build, build_schedule, total_steps
 from nnad.training.config import parse_config, to_yaml
+from nnad.training.network import build_model, build_sequential
 
 
 def meta_of(shape=(4,), task="classification", classes=3, outputs=None, categorical=(), **extras):
