@@ -89,7 +89,7 @@ class Recipe:
         return module
 
     def _assemble(self, entries: list[Any], rng: np.random.Generator, dtype: Any) -> Module:
-        from nnad.training.build import build_sequential  # reads with pydantic, slow to import
+        from nnad.training.network import build_sequential  # reads with pydantic, slow to import
 
         if entries and entries[-1] in ("Linear", {"Linear": None}, {"Linear": {}}):
             entries[-1] = {"Linear": {"out_features": self.outputs}}
