@@ -30,6 +30,19 @@ def test_nnad_computes_what_its_peers_compute(workload: str) -> None:
     assert len(rows) == 4, done.stdout  # head, rule, and two libraries
 
 
+def test_a_job_of_processes_reads_what_they_print(harness, tmp_path: Path) -> None:
+    from benchmarks.job import processes
+    from benchmarks.workloads import WholeJob
+
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nprint('accuracy', sys.argv[1])\n")
+    workload = WholeJob("a", "b", accuracy=0.9)
+    for accuracy, value in [("0.95", 1.0), ("0.85", 0.0)]:
+        job = processes(script, [accuracy], lambda text: workload.reached(float(text.split()[1])))
+        job.step()
+        assert job.value() == value
+
+
 def results(harness, libraries, values):
     return [harness.Result(x, value=v) for x, v in zip(libraries, values, strict=False)]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +26,13 @@ class Job:
         step: does it once.
         value: a number that all libraries must agree on after the same number of steps.
         finish: waits until the steps before are really done.
+        in_processes: whether each step is a process of its own.
     """
 
     step: Callable[[], Any]
     value: Callable[[], float]
     finish: Callable[[], Any] = nothing
+    in_processes: bool = False
 
 
 def training(
@@ -58,6 +62,24 @@ def repeated(
         last = call()
 
     return Job(one, lambda: value(last), lambda: finish(last))
+
+
+def processes(script: str, arguments: Sequence[str], value: Callable[[str], float]) -> Job:
+    """A job that runs a Python script again and again.
+
+    Args:
+        script: its file.
+        arguments: its command line.
+        value: the number in what it prints.
+    """
+    printed = ""
+
+    def one() -> None:
+        nonlocal printed
+        command = [sys.executable, script, *arguments]
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    return Job(one, lambda: value(printed), in_processes=True)
 
 
 @dataclass(frozen=True)

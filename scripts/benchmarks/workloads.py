@@ -40,6 +40,7 @@ class Workload:
         section: the table it belongs to.
         kind: name of the function that builds it in each library's file.
         operations: what one step's time is divided by.
+        agreed_steps: all libraries report their value after this many.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Workload:
     section: str = "training"
     kind: str = ""
     operations: int = 1
+    agreed_steps: int = 10
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,21 @@ class Prediction(Workload):
 
 
 @dataclass(frozen=True)
+class WholeJob(Workload):
+    """A process from its start to its exit that trains on scikit-learn's digits and is tested."""
+
+    section: str = "process"
+    kind: str = "whole_job"
+    agreed_steps: int = 1
+    config: str = "mlp.yaml"
+    accuracy: float = 0.97  # what the test part must be told with
+
+    def reached(self, accuracy: float) -> float:
+        """The value that libraries agree on: 1 where the accuracy is good enough."""
+        return float(accuracy >= self.accuracy)
+
+
+@dataclass(frozen=True)
 class ScalarChain(Workload):
     """A chain of scalar operations, forward and backward: what recording one operation costs."""
 
@@ -275,6 +292,7 @@ WORKLOADS: list[Workload] = [
     Transformer("transformer", "char transformer, 4 layers, 128 wide, 12x64"),
     Prediction("predict-1", "prediction, 1 row", rows=1),
     Prediction("predict-10000", "prediction, 10,000 rows", rows=10_000),
+    WholeJob("job-mlp", "the job of mlp.yaml without its baseline, start to exit"),
     ScalarChain("scalar", "one scalar operation, forward and backward"),
     *(
         GradientCost(f"gradient-{n}", f"gradient of a function of {n:,} inputs", inputs=n)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import nnad
-from benchmarks.job import Job, Unsupported, repeated, training
+from benchmarks.job import Job, Unsupported, processes, repeated, training
 from benchmarks.workloads import (
     LEARNING_RATE,
     ConvNet,
@@ -18,6 +22,7 @@ from benchmarks.workloads import (
     Prediction,
     ScalarChain,
     Transformer,
+    WholeJob,
 )
 
 
@@ -132,6 +137,21 @@ def prediction(workload: Prediction, variant: str) -> Job:
     x = workload.inputs()
     call = lambda: np.argmax(np.asarray(forward(x)), axis=-1)  # noqa: E731
     return repeated(call, lambda classes: float(classes.sum()))
+
+
+def whole_job(workload: WholeJob, variant: str) -> Job:
+    """`scripts/train.py`, its run in a temporary folder."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    mode = {"eager": "false", "compiled": "auto"}[variant]
+    options = ["baseline=off", f"trainer.compile={mode}", f"output.dir={folder}", "--overwrite"]
+
+    def accuracy(printed: str) -> float:
+        row = next(line for line in printed.splitlines() if line.startswith("test accuracy"))
+        return workload.reached(float(row.split()[-1]))
+
+    script = str(Path(__file__).parents[2] / "train.py")
+    return processes(script, ["--config", workload.config, *options], accuracy)
 
 
 def scalar_chain(workload: ScalarChain, variant: str) -> Job:

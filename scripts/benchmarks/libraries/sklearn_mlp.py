@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from benchmarks.job import Job, repeated, training
-from benchmarks.workloads import LEARNING_RATE, Mlp, Prediction
+from benchmarks.job import Job, processes, repeated, training
+from benchmarks.workloads import LEARNING_RATE, Mlp, Prediction, WholeJob
 
 
 def network(workload: Mlp) -> MLPClassifier:
@@ -42,6 +43,12 @@ def mlp(workload: Mlp, variant: str) -> Job:
 
     one_hot = np.eye(sizes[-1], dtype=np.float32)
     return training(step, [(x, one_hot[y]) for x, y in workload.batches()])
+
+
+def whole_job(workload: WholeJob, variant: str) -> Job:
+    """The same job as a script."""
+    script = str(Path(__file__).with_name("sklearn_digits.py"))
+    return processes(script, [], lambda printed: workload.reached(float(printed)))
 
 
 def prediction(workload: Prediction, variant: str) -> Job:
