@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from nnad.data.options import source_table
@@ -83,6 +84,34 @@ def _entry(item: Any) -> str:
 
 def _flow(value: Any) -> str:
     """Write a value in a single line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return _flow_text(value) if isinstance(value, str) else _dumped(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _flow_text(value: str) -> str:
+    """Write a text: keys come again and again."""
+    return _dumped(value)
+
+
+def _dumped(value: Any) -> str:
+    import yaml
+
+    text = yaml.dump(
+        value,
+        Dumper=_dumper(),
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
+    )
+    return str(text).removesuffix("\n").removesuffix("\n...")
+
+
+@functools.cache
+def _dumper() -> Any:
+    """The class that writes YAML; made once, since making it takes as long as writing a page."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -101,12 +130,4 @@ def _flow(value: Any) -> str:
 
     Dumper.add_representer(str, text)
     Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
-    dumped = yaml.dump(
-        value,
-        Dumper=Dumper,
-        default_flow_style=True,
-        sort_keys=False,
-        allow_unicode=True,
-        width=float("inf"),
-    )
-    return str(dumped).removesuffix("\n").removesuffix("\n...")
+    return Dumper
