@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "predict": "Write the predictions of a run's best checkpoint for the rows of a CSV file.",
     "generate": "Print text that a run's best checkpoint writes after a prompt.",
     "explain": "Show how the derivative of a formula is computed, one row an operation.",
+    "plan": "Predict step time, memory and efficiency of a job in several processes.",
 }
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from nnad.cli.parser import Parser
+from nnad.cli.running import say
 
 
 def evaluate(arguments: Sequence[str], prog: str = "nnad evaluate") -> int:
@@ -18,5 +19,5 @@ def evaluate(arguments: Sequence[str], prog: str = "nnad evaluate") -> int:
     from nnad.training import inference
 
     scores = inference.evaluate_run(options.run)
-    print(json.dumps(scores, indent=2) if options.json else inference.score_table(scores))
+    say(json.dumps(scores, indent=2) if options.json else inference.score_table(scores))
     return 0

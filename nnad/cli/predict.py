@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nnad.cli.parser import Parser
+from nnad.cli.running import say
 
 
 def predict(arguments: Sequence[str], prog: str = "nnad predict") -> int:
@@ -18,5 +19,5 @@ def predict(arguments: Sequence[str], prog: str = "nnad predict") -> int:
     from nnad.training import inference
 
     rows = inference.predict_file(options.run, options.input, options.output)
-    print(f"{rows} predictions written to {options.output}")
+    say(f"{rows} predictions written to {options.output}")
     return 0

@@ -55,6 +55,14 @@ def end(status: int, *lines: str) -> int:
     return group.end(status, lines)
 
 
+def say(text: str) -> None:
+    """Print a result, unless another process of the job does or there is none."""
+    from nnad.distributed import world
+
+    if text and world().leads:
+        print(text)
+
+
 def complain(*lines: str) -> None:
     """Print lines to stderr."""
     for line in lines:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from nnad.cli.parser import Parser
+from nnad.cli.running import say
 
 
 def train(arguments: Sequence[str], prog: str = "nnad train") -> int:
@@ -33,17 +34,11 @@ def train(arguments: Sequence[str], prog: str = "nnad train") -> int:
         if options.resume:
             if options.print_config or options.check or options.overwrite:
                 parser.error("--resume goes with none of --print-config, --check, --overwrite")
-            tell(job.resume(options.resume, options.overrides, interruption))
+            say(job.resume(options.resume, options.overrides, interruption))
         elif options.print_config:
             sys.stdout.write(job.resolved_text(options.config, options.overrides))
         elif options.check:
-            print(job.check(options.config, options.overrides))
+            say(job.check(options.config, options.overrides))
         else:
-            tell(job.start(options.config, options.overrides, options.overwrite, interruption))
+            say(job.start(options.config, options.overrides, options.overwrite, interruption))
     return 0
-
-
-def tell(text: str) -> None:
-    """Print what a job has to say; all but one of the processes that train together say nothing."""
-    if text:
-        print(text)

@@ -13,15 +13,16 @@ import numpy as np
 
 from nnad.data import read_rows
 from nnad.data.dataset import Meta
+from nnad.distributed import world
 from nnad.errors import CheckpointError, ShapeError, UserError
 from nnad.training import checkpoint
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
 from nnad.training.job import load_data, make_trainer
 from nnad.training.network import build_model
+from nnad.training.parallel import predict_together
 from nnad.training.report import score_table
 from nnad.training.run_folder import RunFolder, replacing
-from nnad.training.trainer import predict
 
 __all__ = ["best_weights", "evaluate_run", "predict_file", "score_table"]
 
@@ -67,8 +68,9 @@ def predict_file(path: str, rows: str, output: str) -> int:
     x = read_rows(rows, meta, **separators)
     model = build_model(config, meta)
     load_weights(model, folder)
-    outputs = predict(model, x)
-    write_columns(Path(output), prediction_columns(outputs, meta, config.loss.name))
+    outputs = predict_together(model, x, world())
+    columns = prediction_columns(outputs, meta, config.loss.name)
+    world().lead(lambda: write_columns(Path(output), columns))
     return len(outputs)
 
 

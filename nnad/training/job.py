@@ -17,7 +17,7 @@ import numpy as np
 from nnad import data as nnad_data
 from nnad import random
 from nnad.data.dataset import DataSplits, Meta
-from nnad.distributed import world
+from nnad.distributed import Communicator, world
 from nnad.errors import CheckpointError, ConfigError, DivergedError, NnadError, UserError
 from nnad.metrics import is_score
 from nnad.optimizers import EMA
@@ -239,17 +239,22 @@ def with_place(config: Config, problem: str) -> str:
 
 
 def make_trainer(
-    config: Config, job: Job, data: DataSplits, callbacks: Sequence[Callback] = ()
+    config: Config,
+    job: Job,
+    data: DataSplits,
+    callbacks: Sequence[Callback] = (),
+    group: Communicator | None = None,
 ) -> Trainer:
-    """The trainer of a job."""
+    """The trainer of a job, one of several if `group` (by default the world) has several."""
+    group = group or world()
     settings = config.trainer
     batching = nnad_data.batching(config.data.model_dump(), data)
     kind: Callable[..., Trainer] = Trainer
-    if world().size > 1:
+    if group.size > 1:
         from nnad.training.parallel import ParallelTrainer
 
         synchronize = config.distributed.batch_norm == "synchronized"
-        kind = partial(ParallelTrainer, communicator=world(), synchronize_batch_norm=synchronize)
+        kind = partial(ParallelTrainer, communicator=group, synchronize_batch_norm=synchronize)
     return kind(
         job.model,
         job.loss,

@@ -15,18 +15,19 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from nnad.data.batches import Batch
 from nnad.data.dataset import Split
-from nnad.distributed import Communicator, share_of
+from nnad.distributed import Communicator
 from nnad.distributed.collective import synchronizing_batch_norm
 from nnad.errors import DivergedError, NnadError
 from nnad.ops.noise import sharing_draws
 from nnad.training.callbacks import Interruption
-from nnad.training.trainer import PREDICTION_ROWS, Trainer, predict, weight_of
+from nnad.training.trainer import Trainer, predict, weight_of
 
 __all__ = ["ParallelTrainer", "predict_together"]
 
@@ -108,15 +109,15 @@ class ParallelTrainer(Trainer):
         self, loss_sum: float, weight_sum: float, culprit: tuple[Any, Batch] | None
     ) -> tuple[float, float]:
         """Add up losses and weights, and learn whether anybody diverged or received a signal."""
-        totals = np.array([loss_sum, weight_sum, self.received_signal, culprit is not None])
-        if culprit is not None:
-            totals[0] = 0.0
-        self.communicator.sum(totals[:2])
-        signals = self.communicator.gather_rows(totals[None, 2:])
-        self.signal = int(signals[:, 0].max()) or None
-        if signals[:, 1].any():
+        diverged = culprit is not None
+        signals = [self.received_signal == number for number in Interruption.SIGNALS]
+        totals = np.array([0.0 if diverged else loss_sum, weight_sum, diverged, *signals])
+        loss_sum, weight_sum, diverged, *signals = self.communicator.sum(totals).tolist()
+        received = compress(Interruption.SIGNALS, signals)
+        self.signal = next(received, None)
+        if diverged:
             self.raise_together(partial(self.report_loss, *culprit) if culprit else None)
-        return float(totals[0]), float(totals[1])
+        return loss_sum, weight_sum
 
     def report_gradient(self) -> None:
         self.raise_together(super().report_gradient)
@@ -139,10 +140,9 @@ class ParallelTrainer(Trainer):
     # What is decided together -------------------------------------------------------------------
 
     @property
-    def received_signal(self) -> int:
-        """The signal that this process has received; 0 for none."""
-        received = (c.received for c in self.callbacks if isinstance(c, Interruption))
-        return next(received, None) or 0
+    def received_signal(self) -> int | None:
+        """The signal that this process has received."""
+        return next((c.received for c in self.callbacks if isinstance(c, Interruption)), None)
 
     def heeded(self, signal_number: int | None) -> int | None:
         return self.signal
@@ -173,8 +173,5 @@ def predict_together(
     model: Any, x: Any, communicator: Communicator, batch_size: int = 0
 ) -> np.ndarray:
     """`predict`, its batches dealt out to the processes; every process gets all outputs."""
-    rows = max(batch_size, PREDICTION_ROWS)
-    mine = share_of(-(-len(x) // rows), communicator.rank, communicator.size)
-    part = x[mine.start * rows : mine.stop * rows]
-    outputs = predict(model, part if len(part) else x[:1], batch_size)
-    return communicator.gather_rows(outputs[: len(part)])
+    outputs = predict(model, x, batch_size, (communicator.rank, communicator.size))
+    return communicator.gather_rows(outputs)

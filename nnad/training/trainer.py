@@ -25,6 +25,7 @@ from nnad.autodiff import no_grad
 from nnad.autodiff.tensor import value_of
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import Split
+from nnad.distributed import share_of
 from nnad.errors import DivergedError
 from nnad.optimizers import EMA, LBFGS, clip_grad_norm, clip_grad_value
 from nnad.schedules import Constant, Schedule
@@ -54,17 +55,21 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train(training)
 
 
-def predict(model: Any, x: Any, batch_size: int = 0) -> np.ndarray:
+def predict(model: Any, x: Any, batch_size: int = 0, part: tuple[int, int] = (0, 1)) -> np.ndarray:
     """The outputs of `model` for the rows of `x`, in evaluation mode.
 
     Args:
         model: maps a batch of inputs to outputs.
         x: (rows, ...) inputs.
         batch_size: rows at once, if that is more than `PREDICTION_ROWS`.
+        part: (rank, size): only one process's share of the batches.
     """
     rows = max(batch_size, PREDICTION_ROWS)
+    starts = range(0, len(x), rows)
+    mine = starts[share_of(len(starts), *part)]
     with evaluating(model):
-        return np.concatenate([model(x[i : i + rows]).data for i in range(0, len(x), rows)])
+        found = [model(x[i : i + rows]).data for i in mine]
+        return np.concatenate(found) if found else model(x[:1]).data[:0]
 
 
 class Trainer:

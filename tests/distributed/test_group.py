@@ -94,3 +94,22 @@ def test_one_process_that_fails_ends_all(mpiexec, tmp_path, what, told):
     done = mpiexec(3, "failing.py", seconds=20)
     assert done.returncode not in (0, -signal.SIGALRM)
     assert told in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+def test_evaluation_and_prediction_are_shared_and_written_once(mpiexec, tmp_path):
+    done = mpiexec(1, *TRAIN, "--config", "tabular.yaml", *SHORT, "trainer.epochs=2")
+    assert done.returncode == 0, done.stderr
+    rows = (ROOT / "data" / "tabular.csv").read_text()
+    (tmp_path / "rows.csv").write_text(rows)
+    told = {}
+    for processes in (1, 3):
+        scores = mpiexec(processes, "-m", "mpi4py", "-m", "nnad", "evaluate", "runs/tabular")
+        output = ("--input", "rows.csv", "--output", f"p{processes}.csv")
+        predicted = mpiexec(
+            processes, "-m", "mpi4py", "-m", "nnad", "predict", "runs/tabular", *output
+        )
+        assert (scores.returncode, predicted.returncode) == (0, 0), predicted.stderr
+        told[processes] = scores.stdout
+    assert told[1] == told[3]
+    assert (tmp_path / "p1.csv").read_bytes() == (tmp_path / "p3.csv").read_bytes()
