@@ -40,9 +40,10 @@ FOREIGN_OK = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
 
 
 def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    """`Tensor.__array_ufunc__` (NEP 13)."""
+    """`Tensor.__array_ufunc__` (NEP 13).  The result is a Tensor, as that of an operator is."""
     if method == "__call__" and not kwargs and (work := IMPLEMENTATIONS.get(ufunc)):
-        return work(*inputs)
+        result = work(*inputs)
+        return result if type(result) is Tensor else _as_tensor(result)
     out = kwargs.pop("out", (None,))
     where = kwargs.pop("where", True)
     if any(x is not None and not isinstance(x, Tensor) for x in out):
@@ -60,9 +61,9 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
     except MissingRuleError:
         if out[0] is not None or not of_integers(inputs):
             raise
-        return getattr(ufunc, method)(*map(value_of, inputs), **kwargs)
+        result = getattr(ufunc, method)(*map(value_of, inputs), **kwargs)
     if out[0] is None:
-        return result
+        return _as_tensor(result)
     if where is not True:
         result = TABLE["where"](value_of(where), result, out[0])
     return out[0].become(result, f"np.{ufunc.__name__}(..., out=x)")
@@ -202,8 +203,10 @@ def binary(name: str, reflected: bool = False) -> Callable[[Tensor, Any], Any]:
     return constant if entry.nondifferentiable else method
 
 
-def _as_tensor(result: Any) -> Tensor:
-    """The result of an operator: a Tensor, also where there is no derivative."""
+def _as_tensor(result: Any) -> Any:
+    """The result of an operator or ufunc: a Tensor, also where there is no derivative."""
+    if isinstance(result, tuple):
+        return tuple(map(_as_tensor, result))
     return result if isinstance(result, Tensor) else wrap(result, None)
 
 

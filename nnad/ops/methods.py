@@ -13,7 +13,6 @@ from nnad.ops import constants, cumulative, diagonals, index, joining, ordering,
 from nnad.ops import elementwise as e
 from nnad.ops import reduce as r
 from nnad.ops import shape as s
-from nnad.ops.parts import divmod
 
 OPERATORS = {
     "add": "+",
@@ -149,8 +148,8 @@ def _left_out(self: Tensor, name: str) -> Any:
 
 METHODS: dict[str, Any] = {
     "__getattr__": _left_out,
-    "__divmod__": lambda self, other: divmod(self, other),
-    "__rdivmod__": lambda self, other: divmod(other, self),
+    "__divmod__": lambda self, other: np.divmod(self, other),
+    "__rdivmod__": lambda self, other: np.divmod(other, self),
     "__neg__": unary("negative"),
     "__pos__": unary("positive"),
     "__abs__": unary("absolute"),

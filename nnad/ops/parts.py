@@ -40,8 +40,8 @@ ldexp = elementwise(
     np.ldexp,
     lambda ans, x, n: np.ldexp(np.ones((), value_of(ans).dtype), n),
     None,
-    formula="x0 * 2**x1",
-    partials=("2**x1", "none: x1 holds integers"),
+    formula="x0 * 2.0**x1",
+    partials=("2.0**x1", "none: x1 holds integers"),
     samples=lambda rng: [
         case(rng.normal(size=(2, 3)), np.array([-1, 0, 2])),
         case(rng.normal(size=2), np.array(1)),

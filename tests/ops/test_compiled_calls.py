@@ -35,7 +35,7 @@ MAY_REFUSE = {
     np.lexsort, np.nonzero, np.piecewise, np.quantile, np.percentile, np.nanquantile,
     np.nanpercentile, np.average, np.cov, np.setdiff1d, np.setxor1d, np.trim_zeros, np.union1d,
     np.unique, np.unique_all, np.unique_counts, np.unique_inverse, np.unique_values, np.where,
-    np.array2string, np.array_repr, np.array_str,
+    np.array2string, np.array_repr, np.array_str, np.delete, np.insert, np.min_scalar_type,
 }  # fmt: skip
 OF_THE_MEMORY = {np.may_share_memory, np.shares_memory}
 NESTED = {np.histogramdd, np.diag_indices_from}  # tuples in tuples, one array twice: an error
