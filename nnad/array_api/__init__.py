@@ -3,7 +3,7 @@
 Code written against the standard asks an array for its namespace and calls only functions that it
 finds there, so it differentiates when it is handed Tensors:
 
->>> import nnad
+>>> import nnad, numpy as np
 >>> def spread(x):
 ...     xp = x.__array_namespace__()
 ...     return xp.sum((x - xp.mean(x)) ** 2)
