@@ -96,7 +96,11 @@ layer_norm = explicit(
     jvp=reference_jvp(_layer_norm_reference),
     residuals=True,
     formula="(x0 - mean) / sqrt(variance + eps) * x1 + x2 over the last axis",
-    partials=("(h - mean(h) - n mean(h n)) / sqrt(variance + eps), h = g x1, n = normalised x0",),
+    partials=(
+        "(h - mean(h) - n * mean(h * n)) / sqrt(variance + eps), h = g * x1, n = normalised x0",
+        "sum of g * n over rows",
+        "sum of g over rows",
+    ),
     samples=_affine_samples,
 )
 
@@ -146,7 +150,10 @@ rms_norm = explicit(
     jvp=reference_jvp(_rms_norm_reference),
     residuals=True,
     formula="x0 / sqrt(mean(x0**2) + eps) * x1 over the last axis",
-    partials=("(h - n mean(h n)) / sqrt(mean(x0**2) + eps), h = g x1, n = normalised x0",),
+    partials=(
+        "(h - n * mean(h * n)) / sqrt(mean(x0**2) + eps), h = g * x1, n = normalised x0",
+        "sum of g * n over rows",
+    ),
     samples=lambda rng: [case(*c.args[:2], **c.kwargs) for c in _affine_samples(rng)],
 )
 
@@ -192,7 +199,7 @@ standardize = explicit(
     jvp=reference_jvp(_standardize_reference),
     residuals=True,
     formula="(x - mean) / sqrt(variance + eps) over axes",
-    partials=("(g - mean(g) - y mean(g y)) / sqrt(variance + eps)",),
+    partials=("(g - mean(g) - y * mean(g * y)) / sqrt(variance + eps)",),
     samples=lambda rng: [
         case(rng.normal(size=(3, 4)), axis=(0,), eps=1e-5),
         case(rng.normal(size=(2, 5, 2, 3)), axis=(1, 3), eps=1e-3),
@@ -256,7 +263,11 @@ batch_norm = explicit(
     residuals=True,
     outputs=3,
     formula="(x0 - mean) / sqrt(variance + eps) * x1 + x2 over all axes but the last",
-    partials=("(h - mean(h) - n mean(h n)) / sqrt(variance + eps), h = g x1, n = normalised x0",),
+    partials=(
+        "(h - mean(h) - n * mean(h * n)) / sqrt(variance + eps), h = g * x1, n = normalised x0",
+        "sum of g * n over rows",
+        "sum of g over rows",
+    ),
     samples=lambda rng: [
         case(rng.normal(size=shape), rng.normal(size=(3,)), rng.normal(size=(3,)), eps=1e-5)
         for shape in [(5, 3), (2, 4, 3), (2, 2, 3, 3)]

@@ -156,7 +156,7 @@ rnn_scan = explicit(
     outputs=2,
     differentiable=(True, True, True, True, False),
     formula="h[t] = tanh(x[t] + h[t-1] @ w + b) or relu",
-    partials=("backward through time",),
+    partials=("g carried back through time",) * 4,
     samples=lambda rng: [
         *_sample(1, 1, nonlinearity="tanh")(rng),
         *_sample(1, 1, nonlinearity="relu")(rng)[:1],
@@ -261,7 +261,7 @@ gru_scan = explicit(
     outputs=2,
     differentiable=(True, True, True, True, False),
     formula="h[t] = (1 - z) n + z h[t-1], z = sigmoid(.), n = tanh(x + r (h[t-1] @ w + b))",
-    partials=("backward through time",),
+    partials=("g carried back through time",) * 4,
     samples=_sample(3, 1),
 )
 
@@ -378,6 +378,6 @@ lstm_scan = explicit(
     outputs=3,
     differentiable=(True, True, True, True, True, False),
     formula="c[t] = f c[t-1] + i g, h[t] = o tanh(c[t]), i, f, o = sigmoid(.), g = tanh(.)",
-    partials=("backward through time",),
+    partials=("g carried back through time",) * 5,
     samples=_sample(4, 2),
 )

@@ -329,7 +329,7 @@ def _partial(node: Node, step: Step, i: int, name: str, contribution: Any) -> Pa
     """One derivative: its formula, its value where that is one array, and how it is used."""
     target, entry = step.operands[i].step, node.primitive
     assert target is not None and entry is not None
-    text = entry.partials[i] if i < len(entry.partials) and entry.partials[i] != "unknown" else ""
+    text = formulas.partial_text(entry, i)
     names = formulas.variables(entry, [x.text for x in step.operands], node.kwargs)
     formula = formulas.derivative(text, names | {"y": step.name, "g": step.bar})
     value = _local(node, step.operands, i)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.explain.numbers import number, value
-from nnad.autodiff.table import Primitive
+from nnad.autodiff.table import Primitive, Variadic
 
 CONSTANTS = {"pi": "π"}
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -220,7 +220,15 @@ def put_into_words(text: str, names: Mapping[str, str]) -> str:
 def derivative(text: str, names: Mapping[str, str]) -> str:
     """The text of a derivative with `names` put in, be it an expression or told in words."""
     found = put_in(text, names, fold=True)
-    return put_into_words(text, names) if found is None else found
+    return put_into_words(text, names).replace(" * ", " · ") if found is None else found
+
+
+def partial_text(entry: Primitive, i: int) -> str:
+    """The text of the derivative by argument i, or nothing; one may hold for any number of them."""
+    if isinstance(entry.vjps, Variadic) and len(entry.partials) == 1:
+        i = 0
+    text = entry.partials[i] if i < len(entry.partials) else ""
+    return "" if text == "unknown" else text
 
 
 def tells_rules(entry: Primitive) -> bool:
@@ -239,10 +247,13 @@ def defaults(entry: Primitive) -> Mapping[str, Any]:
 def variables(
     entry: Primitive, operands: Sequence[str], kwargs: Mapping[str, Any]
 ) -> dict[str, str]:
-    """What the variables of a formula stand for: x or x0, x1, ..., and metadata by name."""
+    """What the variables of a formula stand for: x or x0, x1, ..., and metadata by name.
+
+    What was left out (None) stands for nothing: a formula that needs it is not shown as such.
+    """
     known = {**defaults(entry), **kwargs}
-    names = {k: text for k, v in known.items() if (text := metadata(v)) is not None}
-    names |= {f"x{i}": operand for i, operand in enumerate(operands)}
+    names = {k: text for k, v in known.items() if (text := metadata(v)) not in (None, "None")}
+    names |= {f"x{i}": operand for i, operand in enumerate(operands) if operand != "None"}
     if operands:
         names["x"] = operands[0]
     return names
@@ -290,4 +301,6 @@ def metadata(x: Any) -> str | None:
     if isinstance(x, (tuple, list)):
         parts = [metadata(part) for part in x]
         return None if None in parts else repr(x)
-    return repr(x) if isinstance(x, (bool, int, float, complex, str, type(None))) else None
+    if isinstance(x, (int, float, complex)):
+        return number(x)
+    return repr(x) if isinstance(x, (str, type(None))) else None

@@ -53,9 +53,7 @@ def exact(x: Any) -> str:
     >>> exact(0.1 + 0.2), exact(np.float32(0.1))
     ('0.30000000000000004', '0.1')
     """
-    if isinstance(x, (tuple, list, np.ndarray)) and np.ndim(x):
-        return value(x, 8)
-    return str(np.asarray(x)[()])
+    return str(np.asarray(x)[()]) if is_scalar(x) else value(x, 8)
 
 
 def product(a: Any, b: Any) -> str:

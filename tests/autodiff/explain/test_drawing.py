@@ -197,13 +197,21 @@ document.body.dataset.hidden = [...document.querySelectorAll(".nnad-graph .step 
 </script>"""
 
 
-def browse(text, folder, at=0, across=1200):
-    """The attributes that PROBE leaves on the page's body."""
+ARROW_KEY = (
+    "const arrow = new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true});"
+    "document.body.dispatchEvent(arrow);"
+)
+
+
+def browse(text, folder, at=0, across=1200, act=""):
+    """The attributes that PROBE leaves on the page's body, after the script `act`."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("needs Chromium")
     path = folder / "page.html"
-    path.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    path.write_text(
+        text.replace("</body>", f"<script>{act}</script>{PROBE}</body>"), encoding="utf-8"
+    )
     quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
     quiet += ["--disable-background-networking", "--disable-component-update", "--disable-quic"]
     options = [f"--user-data-dir={folder / 'profile'}", f"--window-size={across},900", "--dump-dom"]
@@ -229,6 +237,27 @@ def test_in_a_browser_the_page_steps_forwards_then_backwards(tmp_path):
     seen = [browse(page, tmp_path, at) for at in (0, 4, 5, 9)]
     assert [s["hidden"] for s in seen] == ["5", "5", "4", "0"]
     assert [s["now"].split(" ")[0] for s in seen] == ["x", "v4", "v̄4", "x̄"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("act", "now"),
+    [
+        ("document.querySelector('[data-move=on]').click();" * 3, "v3"),
+        ("document.querySelector('[data-move=last]').click();", "x̄"),
+        ("document.querySelector('[data-move=first]').click();", "x"),
+        (ARROW_KEY, "v1"),
+        (
+            "document.querySelector('.step[data-step=\"2\"]').dispatchEvent(new Event('click'));",
+            "v2",
+        ),
+        ("slider.value = 5; slider.dispatchEvent(new Event('input'));", "v̄4"),
+    ],
+    ids=["button", "last", "first", "key", "box", "slider"],
+)
+def test_in_a_browser_the_page_answers(act, now, tmp_path):
+    page = nnad.explain(sigmoid, 0.5).to_html()
+    assert browse(page, tmp_path, act=act)["now"].split(" ")[0] == now
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 import nnad
 from nnad import layers
 from nnad.autodiff.explain.trace import Trace
+from nnad.autodiff.table import TABLE
 from nnad.errors import CotangentError, ExplainError
 from tests.autodiff.explain.functions import EXAMPLES, WEIGHTS, micrograd, network, sigmoid
 
@@ -204,3 +205,28 @@ def test_explaining_leaves_an_enclosing_derivative_alone():
         return x**3
 
     assert nnad.grad(f)(2.0) == 12.0
+
+
+SMOOTH_ENTRIES = [n for n, e in TABLE.items() if not (e.nondifferentiable or e.has_effect)]
+
+
+@pytest.mark.parametrize("name", SMOOTH_ENTRIES)
+def test_every_operation_of_the_table_is_explained(name, rng):
+    entry = TABLE[name]
+    case = next(iter(entry.samples(rng)))
+    trace = nnad.explain(lambda *xs: entry(*xs, **case.kwargs), *case.args, title=name)
+    assert not re.search(r"None [-·@+/*]|[-·@+/*] None", trace.table())
+    assert trace.to_svg().count("<title>") > len(trace.steps)
+    leaves, rebuild = nnad.autodiff.trees.flatten(case.args)
+    places = [i for i, x in enumerate(leaves) if np.asarray(x).dtype.kind in "fc"]
+
+    def function(*xs):
+        filled = list(leaves)
+        for i, x in zip(places, xs, strict=True):
+            filled[i] = x
+        return entry(*rebuild(filled), **case.kwargs)
+
+    value, pullback = nnad.vjp(function, *(leaves[i] for i in places))
+    ones = nnad.autodiff.trees.map_leaves(np.ones_like, value)
+    for step, expected in zip(trace.inputs, pullback(ones), strict=True):
+        np.testing.assert_allclose(step.adjoint, expected, rtol=1e-12, atol=1e-12)
