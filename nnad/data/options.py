@@ -207,8 +207,16 @@ def resolve(path: str | Path, base_dirs: Sequence[str | Path], label: str = "pat
     neighbours = [
         entry.name for c in tried if c.parent.is_dir() for entry in sorted(c.parent.iterdir())
     ]
-    hint = did_you_mean(Path(path).name, neighbours)
+    hint = did_you_mean(Path(path).name, neighbours) or _how_to_fetch(Path(path))
     raise DataError(f"{label}: no such file or folder: {places}{hint}")
+
+
+def _how_to_fetch(path: Path) -> str:
+    """The command that brings a file in the folder of a well-known set, or nothing."""
+    from nnad.data.download import SETS
+
+    name = next((part for part in path.parts if part in SETS), None)
+    return f"; python scripts/fetch_data.py {name} brings it" if name else ""
 
 
 _registry: dict[str, Source] = {}

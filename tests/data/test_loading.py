@@ -302,3 +302,9 @@ def test_a_regression_in_other_units(tmp_path) -> None:
     np.testing.assert_allclose(data.train.y, [1.5005, 3, 0], rtol=1e-6)
     with pytest.raises(ConfigError, match="target_unit: got 0, expected at least 1e-30"):
         load({**config, "target_unit": 0})
+
+
+def test_a_missing_file_of_a_well_known_set_can_be_fetched(tmp_path) -> None:
+    config = {"name": "idx", "path": "data/mnist"}
+    with pytest.raises(DataError, match=r"; python scripts/fetch_data.py mnist brings it"):
+        load(config, base_dirs=(tmp_path,))
