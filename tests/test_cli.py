@@ -1,6 +1,8 @@
 """The command line itself: usage, problems in one line each, exit statuses."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from nnad import cli
+from nnad.data.options import source_table
 from nnad.errors import DivergedError, ShapeError, UserError
+from nnad.training import catalogue
 from nnad.training.callbacks import Interrupted
+from nnad.training.config import config_schema
+from nnad.training.registry import entries
 
 ROOT = Path(__file__).resolve().parents[1]
 DENIED = "Permission denied; choose a place that may be written (a run's: output.dir)"
@@ -137,3 +143,51 @@ def test_check_prints_shapes_and_counts(capsys):
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_explains_itself_as_the_overview_does(name):
     assert (cli.command(name).__doc__ or "").splitlines()[0] == cli.COMMANDS[name]
+
+
+@pytest.mark.parametrize("what", catalogue.LISTS)
+def test_everything_is_listed_and_each_of_it_shown(what, capsys):
+    assert cli.main(["list", what]) == 0
+    kind = catalogue.LISTS[what]
+    known = source_table() if kind == "dataset" else entries(kind)
+    lines = capsys.readouterr().out.splitlines()
+    names = {line.split()[0] for line in lines if not line.startswith("     ")}
+    assert names == set(known)
+    for name in known:
+        text = catalogue.page(kind, name)
+        assert text.startswith(f"{kind} {name}\n\n")
+        assert len(text.splitlines()) > 4
+    assert cli.main(["show", kind, name]) == 0
+    assert capsys.readouterr().out == text + "\n"
+    assert cli.main(["show", kind, f"{name}x"]) == 2
+    assert f"did you mean {name!r}?" in capsys.readouterr().err
+
+
+def test_the_example_of_a_layer_without_its_sizes_can_be_read():
+    text = catalogue.page("layer", "Linear")
+    assert "in_features   a whole number, follows from the data if left out" in text
+    assert "model: [{Linear: {out_features: ...}}]" in text
+    assert "model: [ReLU]" in catalogue.page("layer", "ReLU")
+
+
+def test_the_schema_is_the_one_configurations_are_checked_by(capsys):
+    assert cli.main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(config_schema()))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command_and_option(shell, capsys):
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in [*cli.COMMANDS, "resume", "trainer.epochs=", "optimizers", "Conv2d"]:
+        assert word in script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes(capsys):
+    assert cli.main(["completion", "bash"]) == 0
+    ask = 'COMP_WORDS=(nnad train --re); COMP_CWORD=2; _nnad; echo "${COMPREPLY[@]}"'
+    done = subprocess.run(
+        ["bash", "-c", capsys.readouterr().out + ask], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["--resume"]

@@ -10,6 +10,7 @@ needed to read its command line is imported inside of it.
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from nnad.cli.running import BAD_INPUT, complain, run
 
 __all__ = ["COMMANDS", "command", "main", "run"]
 
-# Name (file nnad/cli/NAME.py, function of the same name) -> what the help says of it.
+# Name -> what the help says of it.  The file and the function in it have that name, with "_" after
+# one that Python has taken.
 COMMANDS: dict[str, str] = {
     "train": "Train a network as a YAML file describes it.",
     "evaluate": "Print the metrics of a run's best checkpoint on the test part.",
@@ -26,13 +28,17 @@ COMMANDS: dict[str, str] = {
     "generate": "Print text that a run's best checkpoint writes after a prompt.",
     "explain": "Show how the derivative of a formula is computed, one row an operation.",
     "plan": "Predict step time, memory and efficiency of a job in several processes.",
+    "list": "List the layers, losses, optimizers, schedules, metrics or datasets there are.",
+    "show": "Show what a layer, loss, optimizer, schedule, metric or dataset does and takes.",
+    "schema": "Print the JSON schema of configurations, by which editors complete and check them.",
+    "completion": "Print a script by which a shell completes nnad's commands and options.",
 }
 
 
 def command(name: str) -> Callable[..., int]:
     """The function behind the command `name`: takes its arguments, returns the exit status."""
-    module = importlib.import_module(f"nnad.cli.{name}")
-    function: Callable[..., int] = getattr(module, name)
+    own = f"{name}_" if hasattr(builtins, name) else name
+    function: Callable[..., int] = getattr(importlib.import_module(f"nnad.cli.{own}"), own)
     return function
 
 

@@ -11,7 +11,7 @@ from nnad.cli.running import say
 
 def evaluate(arguments: Sequence[str], prog: str = "nnad evaluate") -> int:
     """Print the metrics of a run's best checkpoint on the test part."""
-    parser = Parser(prog, description=evaluate.__doc__)
+    parser = Parser(prog, description=evaluate.__doc__, examples=["nnad evaluate runs/mlp --json"])
     parser.add_argument("run", help="the run's folder, such as runs/mlp")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)

@@ -17,7 +17,7 @@ def explain(arguments: Sequence[str], prog: str = "nnad explain") -> int:
     parser = Parser(
         prog,
         description=explain.__doc__,
-        epilog='example: nnad explain "1/(1+exp(-x))" x=0.5 --output sigmoid.html',
+        examples=['nnad explain "1/(1+exp(-x))" x=0.5 --output sigmoid.html'],
     )
     parser.add_argument("formula", help='in quotes, with the names of NumPy: "sum(tanh(w*x)**2)"')
     parser.add_argument("values", nargs="*", metavar="name=value", help="x=0.5  w=[1,2,3]  t=pi/2")

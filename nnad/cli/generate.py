@@ -9,7 +9,11 @@ from nnad.cli.parser import Parser
 
 def generate(arguments: Sequence[str], prog: str = "nnad generate") -> int:
     """Print text that a run's best checkpoint writes after a prompt."""
-    parser = Parser(prog, description=generate.__doc__)
+    parser = Parser(
+        prog,
+        description=generate.__doc__,
+        examples=["nnad generate runs/char_transformer --prompt ROMEO: --temperature 0.8"],
+    )
     parser.add_argument(
         "path", metavar="run", help="the run's folder, such as runs/char_transformer"
     )

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, ClassVar, NoReturn
 
 from nnad.cli.running import BAD_INPUT
 
 
+class Described(Exception):
+    """Carries a parser out of the command that made it."""
+
+
 class Parser(argparse.ArgumentParser):
-    """Tells a wrong command line in one line, as every other problem is told."""
+    """Tells a wrong command line in one line, as every other problem is told.
+
+    Args:
+        prog: how the command is called.
+        examples: lines for the end of the help.
+        keywords: those of `argparse.ArgumentParser`.
+    """
+
+    describing: ClassVar[bool] = False  # whether to raise `Described` instead of parsing
+
+    def __init__(self, prog: str, examples: Sequence[str] = (), **keywords: Any) -> None:
+        if examples:
+            keywords["epilog"] = "\n".join(["examples:", *(f"  {line}" for line in examples)])
+            keywords["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, **keywords)
+
+    def parse_known_args(self, *arguments: Any, **keywords: Any) -> Any:
+        """Parse, or raise `Described` where only the parser itself is wanted."""
+        if Parser.describing:
+            raise Described(self)
+        return super().parse_known_args(*arguments, **keywords)
 
     def error(self, message: str) -> NoReturn:
         """Print `message` and exit with status 2."""

@@ -13,8 +13,10 @@ def plan(arguments: Sequence[str], prog: str = "nnad plan") -> int:
     parser = Parser(
         prog,
         description=plan.__doc__,
-        epilog="example: nnad plan --config mlp.yaml --ranks 16 --bandwidth 1.25 --latency 20; "
-        "mpiexec -n 2 nnad plan --config mlp.yaml measures messages, and a step, where it runs",
+        examples=[
+            "nnad plan --config mlp.yaml --ranks 16 --bandwidth 1.25 --latency 20",
+            "mpiexec -n 2 nnad plan --config mlp.yaml   (measures messages, and a step, itself)",
+        ],
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the job, as for train")
     parser.add_argument(

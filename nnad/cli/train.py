@@ -11,7 +11,16 @@ from nnad.cli.running import say
 
 def train(arguments: Sequence[str], prog: str = "nnad train") -> int:
     """Train a network as a YAML file describes it."""
-    parser = Parser(prog, description=train.__doc__)
+    parser = Parser(
+        prog,
+        description=train.__doc__,
+        examples=[
+            "nnad train --config mlp.yaml",
+            "nnad train --config mlp.yaml optimizer.lr=0.01 trainer.epochs=5 output.name=quick",
+            "nnad train --config my.yaml --check",
+            "nnad train --resume runs/mlp",
+        ],
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--config", metavar="FILE", help="the job; a bare name is looked up in configs/ too"

@@ -50,7 +50,7 @@ class Callback:
 
 
 class Progress(Callback):
-    """A bar on stderr with epoch, loss and metrics.
+    """A bar on stderr with epoch, loss, rate, metrics, rows a second and the time that is left.
 
     Args:
         always: show it even if stderr is no terminal.
@@ -69,9 +69,10 @@ class Progress(Callback):
         from tqdm import tqdm
 
         self._bar = tqdm(
-            total=trainer.epochs * trainer.steps_per_epoch,
-            initial=trainer.step,
-            unit="step",
+            total=trainer.total_steps * trainer.rows_per_step,
+            initial=trainer.step * trainer.rows_per_step,
+            unit="row",
+            unit_scale=True,
             dynamic_ncols=True,
             leave=False,
             mininterval=0,
@@ -95,9 +96,10 @@ class Progress(Callback):
         last = {name: f"{column[-1]:.4g}" for name, column in trainer.history.items() if column}
         last.pop("epoch", None)
         last.pop("step", None)
+        last["learning_rate"] = f"{trainer.optimizer.lr:.3g}"
         self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
         self._bar.set_postfix({"loss": f"{trainer.step_loss:.4g}", **last}, refresh=False)
-        self._bar.update(trainer.step - self._bar.n)
+        self._bar.update(trainer.step * trainer.rows_per_step - self._bar.n)
 
 
 class Interrupted(BaseException):

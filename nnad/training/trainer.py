@@ -373,6 +373,11 @@ class Trainer:
         return signal_number
 
     @property
+    def rows_per_step(self) -> int:
+        """Rows that make up one update."""
+        return self.batch_size * self.accumulate
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run if patience does not end it."""
         return self.steps or self.epochs * self.steps_per_epoch
