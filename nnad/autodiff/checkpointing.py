@@ -82,7 +82,7 @@ class _Replay:
     def jvp(self, tangents: Sequence[Any], ans: Any, *args: Any) -> Any:
         graph, outputs, targets = self.record(args)
         record = any(isinstance(x, Tensor) for x in (*tangents, *args))
-        seeds = {n: v for n, v in zip(targets, tangents, strict=True) if v is not None}
+        seeds = [(n, v) for n, v in zip(targets, tangents, strict=True) if v is not None]
         found = forward(graph, seeds, record)
         zeros = (np.zeros_like(value_of(out)) for out in ans)
         return tuple(

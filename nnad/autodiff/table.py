@@ -166,6 +166,7 @@ class Composite(Primitive):
 
 TABLE: dict[str, Primitive] = {}
 IMPLEMENTATIONS: dict[Any, Callable[..., Any]] = {}  # NumPy function or ufunc -> what does its work
+STACKED: dict[str, Callable[..., Any]] = {}  # name or kind of an entry -> how it acts on stacks
 LATE: dict[str, Callable[..., Any]] = {}  # the same by dotted name, of modules not imported here
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nnad.autodiff.batching import Batcher, Stacked, rows_of
 from nnad.autodiff.table import TABLE
 from nnad.autodiff.tensor import (
     NO_KWARGS,
@@ -31,6 +32,7 @@ from nnad.autodiff.walk import Subgraph, fit, forward, own, reverse
 from nnad.errors import CotangentError
 
 Function = Callable[..., Any]
+ELEMENTS_AT_ONCE = 2**24  # of the largest array while a Jacobian is made: 128 MiB in float64
 
 
 class Linearization:
@@ -89,19 +91,18 @@ class Linearization:
 
     def pull_back(self, cotangents: list[Any]) -> list[Any]:
         """Reverse mode: cotangents of the output leaves to those of the input leaves."""
-        found = self._walk(reverse, zip(self.output_nodes, cotangents, strict=True), cotangents)
+        found = self.walk(reverse, list(zip(self.output_nodes, cotangents, strict=True)))
         return [_result(found.pop(x.node, None), x.data) for x in self.inputs]
 
     def push_forward(self, tangents: list[Any]) -> list[Any]:
         """Forward mode: tangents of the input leaves to those of the output leaves."""
-        seeds = dict(zip(self.target_nodes, tangents, strict=True))
-        found = self._walk(forward, seeds, tangents)
+        found = self.walk(forward, list(zip(self.target_nodes, tangents, strict=True)))
         pairs = zip(self.outputs, self.output_nodes, strict=True)
         return [_result(found.get(node), value_of(x)) for x, node in pairs]
 
-    def _walk(self, walk: Function, seeds: Any, values: list[Any]) -> dict[Any, Any]:
+    def walk(self, walk: Function, seeds: list[tuple[Any, Any]]) -> dict[Any, Any]:
         """Walk the graph, recording if an enclosing transform follows it or one of the seeds."""
-        record = self.graph.external or True in map(is_recorded, values)
+        record = self.graph.external or True in [is_recorded(seed) for _, seed in seeds]
         before = state.recording
         state.recording = before or record
         try:
@@ -313,8 +314,8 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto") 
     """The derivative of every output element by every input element.
 
     Args:
-        mode: "reverse" (a pass per output element), "forward" (a pass per input element), or
-            "auto": the cheaper of the two.
+        mode: "reverse" (a cotangent per output element), "forward" (a tangent per input element),
+            or "auto": the fewer.  All of them go through one walk at a time, see `batching`.
 
     Returns:
         For an output of shape s and an argument of shape t an array of shape s + t; containers
@@ -328,55 +329,61 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto") 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         where = _argnums(argnums, args, "jacobian")
         lin = Linearization(f, args, where, "jacobian", kwargs)
-        n_in = sum(x.size for x in lin.inputs)
-        n_out = sum(np.size(value_of(x)) for x in lin.outputs)
-        reverse_mode = mode == "reverse" or (mode == "auto" and n_out <= n_in)
-        blocks = _blocks_by_rows(lin) if reverse_mode else _blocks_by_columns(lin)
+        ins = [x.data for x in lin.inputs]
+        outs = [_array(x) for x in lin.outputs]
+        by_rows = sum(map(np.size, outs)) <= sum(map(np.size, ins))
+        if mode == "reverse" or (mode == "auto" and by_rows):
+            pairs = zip(lin.output_nodes, outs, strict=True)
+            blocks = [_derivatives(lin, reverse, *pair, lin.target_nodes, ins) for pair in pairs]
+        else:
+            pairs = zip(lin.target_nodes, ins, strict=True)
+            columns = [_derivatives(lin, forward, *pair, lin.output_nodes, outs) for pair in pairs]
+            blocks = [
+                [_last_axes_first(block, out.ndim) for block in row]
+                for row, out in zip(zip(*columns, strict=True), outs, strict=True)
+            ]
         rows = [lin.rebuild(row) for row in blocks]
         return lin.rebuild_output([row[0] if isinstance(argnums, int) else row for row in rows])
 
     return wrapped
 
 
-def _basis(like: Any, others: list[Any], index: int) -> Any:
-    """For each element of `like`: arrays that are zero but for a one there."""
-    for j in range(np.size(like)):
-        one = np.zeros(np.shape(like), dtype_of(like))
-        one.flat[j] = 1
-        yield [one if k == index else np.zeros_like(x) for k, x in enumerate(others)]
+def _derivatives(
+    lin: Linearization, walk: Function, node: Any, source: Any, ends: list[Any], models: list[Any]
+) -> list[Any]:
+    """For each element of `source` at `node` the derivatives that a walk carries to `ends`.
+
+    Returns:
+        An array of shape `source.shape + model.shape` for each model.
+    """
+    n, shape = np.size(source), np.shape(source)
+    at_once = max(1, ELEMENTS_AT_ONCE // max(1, n, *map(np.size, models)))
+    parts: list[list[Any]] = [[np.zeros((0, *m.shape), m.dtype)] for m in models]
+    for start in range(0, n, at_once):
+        count = min(at_once, n - start)
+        seed = Stacked(np.eye(count, n, start, source.dtype).reshape(count, *shape))
+        with Batcher():
+            found = lin.walk(walk, [(node, seed)])
+        for part, end, model in zip(parts, ends, models, strict=True):
+            part.append(rows_of(found.get(end, np.zeros_like(model)), count))
+    joined = (TABLE["concatenate"](*part, axis=0) for part in parts)
+    return [
+        TABLE["reshape"](block, shape=shape + model.shape)
+        for block, model in zip(joined, models, strict=True)
+    ]
 
 
-def _blocks_by_rows(lin: Linearization) -> list[list[Any]]:
-    outs = [_array(x) for x in lin.outputs]
-    blocks = []
-    for i, out in enumerate(outs):
-        rows = [lin.pull_back(seed) for seed in _basis(out, outs, i)]
-        blocks.append([_stacked(part, out.shape, 0) for part in zip(*rows, strict=True)] or [])
-    return blocks
-
-
-def _blocks_by_columns(lin: Linearization) -> list[list[Any]]:
-    ins = [x.data for x in lin.inputs]
-    columns = []
-    for j, x in enumerate(ins):
-        pushed = [lin.push_forward(seed) for seed in _basis(x, ins, j)]
-        columns.append([_stacked(part, x.shape, -1) for part in zip(*pushed, strict=True)])
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _stacked(parts: Sequence[Any], shape: tuple[int, ...], axis: int) -> Any:
-    """`parts` stacked along a new first or last axis, which is then unfolded to `shape`."""
-    stacked = TABLE["stack"](*parts, axis=axis)
-    inner = np.shape(value_of(parts[0]))
-    full = shape + inner if axis == 0 else inner + shape
-    return TABLE["reshape"](stacked, shape=full)
+def _last_axes_first(block: Any, n: int) -> Any:
+    """`block` with its last n axes in front."""
+    first = block.ndim - n
+    return TABLE["transpose"](block, axes=(*range(first, block.ndim), *range(first)))
 
 
 def hessian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
-    """All second derivatives of a scalar function: the Jacobian, in forward mode, of its gradient.
+    """All second derivatives of a scalar function: the Jacobian of its gradient.
 
     >>> hessian(lambda x: (x**3).sum())(np.array([1.0, 2.0]))
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
-    return jacobian(grad(f, argnums), argnums, mode="forward")
+    return jacobian(grad(f, argnums), argnums)

@@ -239,8 +239,11 @@ def unbroadcast(ct: Any, shape: tuple[int, ...]) -> Any:
     return TABLE["broadcast_to"](TABLE["reshape"](ct, shape=ct.shape[extra:]), shape=shape)
 
 
-def forward(graph: Subgraph, tangents: dict[Node, Any], record: bool) -> dict[Node, Any]:
-    """Carry `tangents` of the targets upwards; returns the tangents of all nodes reached."""
+def forward(
+    graph: Subgraph, seeds: Iterable[tuple[Node, Any]], record: bool
+) -> dict[Node, Any]:
+    """Carry tangents of the targets upwards; returns the tangents of all nodes reached."""
+    tangents = dict(seeds)
     for node in graph.nodes:
         if node.primitive is None:
             if (whole := tangents.get(node.parents[0])) is not None:

@@ -2,6 +2,7 @@
 
 from nnad.ops import fft as fft
 from nnad.ops import methods
+from nnad.ops import stacks as stacks
 from nnad.ops.activations import *  # noqa: F403
 from nnad.ops.attention import *  # noqa: F403
 from nnad.ops.bessel import *  # noqa: F403

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 import nnad
+from nnad.autodiff.batching import Batcher, Stacked, rows_of
 from nnad.autodiff.checking import directions, flat_function, inner
 from nnad.autodiff.table import IMPLEMENTATIONS, Case, Kink, Primitive
 from nnad.autodiff.tensor import Tensor
+from nnad.autodiff.transforms import Linearization
 from nnad.autodiff.trees import flatten, map_leaves
+from nnad.autodiff.walk import forward, reverse
 
 TOLERANCE = 1e-7
 
@@ -109,6 +112,29 @@ def check_each_alone(entry: Primitive, case: Case) -> None:
             return function(*xs[:i], x, *xs[i + 1 :])
 
         nnad.check_grads(of_one, xs[i], order=1, tolerance=TOLERANCE)
+
+
+def check_stacked(entry: Primitive, case: Case) -> None:
+    """Many cotangents or tangents in one walk give what each gives in a walk of its own."""
+    if not has_float(case):
+        return
+    function, xs = flat_function(call_of(entry, case), case.args)
+    lin = Linearization(function, xs, range(len(xs)), "test")
+    outs = [x.data if isinstance(x, Tensor) else x for x in lin.outputs]
+    walks = (reverse, lin.output_nodes, outs, lin.target_nodes), (
+        forward, lin.target_nodes, xs, lin.output_nodes,
+    )  # fmt: skip
+    rng = np.random.default_rng(2)
+    for walk, sources, models, ends in walks:
+        rows = [directions(rng, models) for _ in range(3)]
+        seeds = [np.stack(column) for column in zip(*rows, strict=True)]
+        with Batcher():
+            found = lin.walk(walk, list(zip(sources, map(Stacked, seeds), strict=True)))
+        alone = [lin.walk(walk, list(zip(sources, row, strict=True))) for row in rows]
+        for end in {node for node in ends if node in found}:
+            want = np.stack([each[end] for each in alone])
+            got = rows_of(found[end], 3)
+            assert_same(got, want, f"{entry.name} of stacks, {walk.__name__}")
 
 
 def has_float(case: Case) -> bool:

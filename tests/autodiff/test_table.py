@@ -40,6 +40,12 @@ def test_hostile_forms(name):
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_stacks(name):
+    for case in checks.cases_of(TABLE[name]):
+        checks.check_stacked(TABLE[name], case)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_float32_stays_float32(name):
     for case in checks.cases_of(TABLE[name]):
         checks.check_single_precision(TABLE[name], case)
