@@ -17,6 +17,25 @@ from nnad.autodiff.table import STACKED, TABLE, Primitive
 from nnad.autodiff.tensor import Tensor, state, value_of, wrap
 
 
+def derivatives(walk: Callable[[Any], Mapping[Any, Any]], seeds: Any, ends: Any) -> list[Any]:
+    """What `walk(seed)` carries to the `ends`, stacked over the rows of `seeds`.
+
+    Args:
+        walk: takes one seed, or all of them as one `Stacked`, to a derivative per node.
+        seeds: an array of as many seeds as its first axis is long.
+        ends: (node, array like its derivative); zero where nothing arrives.
+    """
+    if state.capture is None:
+        with Batcher():
+            found = walk(Stacked(seeds))
+        return [rows_of(found.get(node, np.zeros_like(like)), len(seeds)) for node, like in ends]
+    one_by_one = [walk(seed) for seed in seeds]  # a program that is compiled holds no stacks
+    return [
+        TABLE["stack"](*[found.get(node, np.zeros_like(like)) for found in one_by_one], axis=0)
+        for node, like in ends
+    ]
+
+
 class Stacked(Tensor):
     """As many arrays as `rows` has along its first axis, seen by operations as one of them.
 
@@ -50,7 +69,7 @@ class Batcher:
         state.capture = self.outer
         try:
             if not any(isinstance(x, Stacked) for x in args):
-                return tensors(primitive(*args, **kwargs), wrap_plain)
+                return self.hide(primitive(*args, **kwargs))
             kind = "elementwise" if primitive.kind == "elementwise" else primitive.name
             rule = STACKED.get(kind)
             out = None if rule is None else rule(primitive, args, **kwargs)
@@ -58,15 +77,16 @@ class Batcher:
         finally:
             state.capture = self
 
+    def hide(self, item: Any) -> Any:
+        """Arrays as Tensors, so that what is done with them passes through here too."""
+        if type(item) in (tuple, list):
+            return type(item)(self.hide(x) for x in item)
+        return wrap(item, None) if isinstance(item, (np.ndarray, np.generic)) else item
+
     def refuse_value(self, tensor: Tensor, how: str) -> None:
         """A rule that looks at single values cannot serve many rows."""
         if isinstance(tensor, Stacked):
             raise TypeError(f"{how} in a derivative rule: the rule is given many values at once")
-
-
-def wrap_plain(x: Any) -> Any:
-    """An array as a Tensor, so that what is done with it passes through the Batcher too."""
-    return x if isinstance(x, Tensor) else wrap(x, None)
 
 
 def tensors(out: Any, make: Callable[[Any], Any]) -> Any:

@@ -52,20 +52,18 @@ class _Replay:
 
     def run(self, tensors: list[Tensor]) -> Any:
         """The first evaluation: its graph is used to find what f closes over, then dropped."""
-        start = Leaf(None).number
+        start = Leaf(None)
         fresh = [wrap(x.data, Leaf(x.data)) for x in tensors]
         result = self.call(*fresh)
         outs, rebuild = flatten(result)
         nodes = [x.node if isinstance(x, Tensor) else None for x in outs]
-        closed = closed_over(nodes, {x.node for x in fresh}, start)
+        self.closed = Subgraph(nodes, [start, *(x.node for x in fresh)]).outside
         values = tuple(value_of(x) for x in outs)
         entry = Primitive(
             "checkpoint", lambda *_: values, "explicit", joint_vjp=self.vjp, jvp=self.jvp
         )
-        tied = [wrap(node.out, node) for node in closed]
-        results = apply(entry, [*tensors, *tied])
-        self.closed = closed
-        return rebuild(list(results))
+        tied = [wrap(node.out, node) for node in self.closed]
+        return rebuild(list(apply(entry, [*tensors, *tied])))
 
     def record(self, args: Sequence[Any]) -> tuple[Subgraph, list[Any], list[Any]]:
         """Run f again on `args`, recorded: the subgraph, its output and its target nodes."""
@@ -89,21 +87,3 @@ class _Replay:
             zero if node is None else found.get(node, zero)
             for node, zero in zip(outputs, zeros, strict=True)
         )
-
-
-def closed_over(roots: list[Any], inputs: set[Any], start: int) -> list[Any]:
-    """Nodes recorded before `start`, outside a call, that its results depend on."""
-    seen = {node for node in roots if node is not None}
-    stack, closed = list(seen), []
-    while stack:
-        node = stack.pop()
-        if node in inputs:
-            continue
-        if node.number < start:
-            closed.append(node)
-            continue
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return closed

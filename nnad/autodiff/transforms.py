@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.batching import Batcher, Stacked, rows_of
+from nnad.autodiff.batching import derivatives
 from nnad.autodiff.table import TABLE
 from nnad.autodiff.tensor import (
     NO_KWARGS,
@@ -21,14 +21,13 @@ from nnad.autodiff.tensor import (
     Node,
     Tensor,
     check_differentiable,
-    dtype_of,
     is_recorded,
     state,
     value_of,
     wrap,
 )
-from nnad.autodiff.trees import flatten, flatten_like, map_leaves
-from nnad.autodiff.walk import Subgraph, fit, forward, own, reverse
+from nnad.autodiff.trees import flatten, flatten_like
+from nnad.autodiff.walk import Subgraph, forward, in_dtype, own, reverse
 from nnad.errors import CotangentError
 
 Function = Callable[..., Any]
@@ -87,7 +86,10 @@ class Linearization:
 
     def released_aux(self) -> Any:
         """The auxiliary result, without history that nobody follows."""
-        return map_leaves(self.release, self.aux)
+        leaves, rebuild = flatten(self.aux)
+        nodes = [x.node if isinstance(x, Tensor) else None for x in leaves]
+        self.graph.external |= Subgraph(nodes, self.target_nodes).external
+        return rebuild([self.release(x) for x in leaves])
 
     def pull_back(self, cotangents: list[Any]) -> list[Any]:
         """Reverse mode: cotangents of the output leaves to those of the input leaves."""
@@ -283,17 +285,13 @@ def _fit_all(values: list[Any], models: Sequence[Any], what: str) -> list[Any]:
     fitted = []
     for value, model in zip(values, models, strict=True):
         like = _array(model)
-        if value is None:
-            fitted.append(np.zeros_like(like))
-            continue
-        shape = np.shape(value_of(value))
-        if shape != like.shape:
-            raise CotangentError(f"{what}: got shape {shape}, expected {like.shape}")
-        if dtype_of(value).kind == "c" and like.dtype.kind != "c":
-            raise CotangentError(f"{what}: got complex numbers for a real array of {like.dtype}")
         if not isinstance(value, Tensor):
-            value = np.asarray(value)
-        fitted.append(fit(value, like, TABLE["identity"]))
+            value = np.zeros_like(like) if value is None else np.asarray(value)
+        if value.shape != like.shape:
+            raise CotangentError(f"{what}: got shape {value.shape}, expected {like.shape}")
+        if value.dtype.kind == "c" and like.dtype.kind != "c":
+            raise CotangentError(f"{what}: got complex numbers for a real array of {like.dtype}")
+        fitted.append(in_dtype(value, like.dtype))
     return fitted
 
 
@@ -358,19 +356,17 @@ def _derivatives(
     """
     n, shape = np.size(source), np.shape(source)
     at_once = max(1, ELEMENTS_AT_ONCE // max(1, n, *map(np.size, models)))
-    parts: list[list[Any]] = [[np.zeros((0, *m.shape), m.dtype)] for m in models]
+    targets = list(zip(ends, models, strict=True))
+    parts: list[list[Any]] = [[np.zeros((0, *model.shape), model.dtype)] for model in models]
     for start in range(0, n, at_once):
         count = min(at_once, n - start)
-        seed = Stacked(np.eye(count, n, start, source.dtype).reshape(count, *shape))
-        with Batcher():
-            found = lin.walk(walk, [(node, seed)])
-        for part, end, model in zip(parts, ends, models, strict=True):
-            part.append(rows_of(found.get(end, np.zeros_like(model)), count))
-    joined = (TABLE["concatenate"](*part, axis=0) for part in parts)
-    return [
-        TABLE["reshape"](block, shape=shape + model.shape)
-        for block, model in zip(joined, models, strict=True)
-    ]
+        seeds = np.eye(count, n, start, source.dtype).reshape(count, *shape)
+        found = derivatives(lambda seed: lin.walk(walk, [(node, seed)]), seeds, targets)
+        for part, rows in zip(parts, found, strict=True):
+            part.append(rows)
+    joined = [lin.release(TABLE["concatenate"](*part, axis=0)) for part in parts]
+    pairs = zip(joined, models, strict=True)
+    return [TABLE["reshape"](block, shape=shape + model.shape) for block, model in pairs]
 
 
 def _last_axes_first(block: Any, n: int) -> Any:

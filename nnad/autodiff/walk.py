@@ -36,44 +36,39 @@ class Subgraph:
     Attributes:
         nodes: the operations on a path from a target to an output, ascending.
         members: those and the targets, or None if everything behind the outputs belongs to them.
-        external: whether something recorded outside takes part, so that the walk must record.
+        outside: nodes older than the targets, or leaves that are none, that the outputs depend on.
+        external: whether such nodes, or an enclosing transform, take part: the walk must record.
     """
 
     def __init__(
         self, outputs: Iterable[Node | None], targets: Sequence[Node] | None = None
     ) -> None:
-        seen: set[Node | None] = {None}
-        oldest, tied = 0, False
-        if targets is not None:
-            seen.update(targets)
-            oldest = min([node.number for node in targets], default=0)
-            tied = any(node.parents for node in targets)
+        seen: set[Node | None] = {None, *(targets or ())}
+        oldest = min([node.number for node in targets or ()], default=0)
         stack = list(outputs)
         found: list[Any] = []
-        foreign = False
+        self.outside: list[Node] = []
         while stack:
             node: Any = stack.pop()
             if node not in seen:
                 seen.add(node)
-                parents = node.parents
-                if parents and node.number > oldest:
+                if node.parents and node.number > oldest:
                     found.append(node)
-                    stack.extend(parents)
+                    stack.extend(node.parents)
                 else:
-                    foreign = True
+                    self.outside.append(node)
         found.sort(key=_by_number)
         self.nodes = found
         self.members: set[Any] | None = None
         self.external = False
         if targets is not None:
-            self.external = tied or foreign
-            if foreign:
+            self.external = bool(self.outside) or any(node.parents for node in targets)
+            if self.outside:
                 self._keep_paths(targets)
 
     def _keep_paths(self, targets: Sequence[Node]) -> None:
         """Leave out what does not depend on a target."""
-        members: set[Any] = set(targets)
-        self.members = members
+        self.members = members = set(targets)
         nodes, self.nodes = self.nodes, []
         for node in nodes:
             if not members.isdisjoint(node.parents):
@@ -175,23 +170,21 @@ def _without_gaps(parts: list[Any], outs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def rule_inputs(node: Node, record: bool) -> tuple[Any, Any, Any]:
     """What a rule is called with: arrays, or Tensors that remember their history."""
-    kwargs = node.kwargs
-    known = _same if state.capture is None else state.capture.hide
-    if not record:
-        if node.saved is not None:
-            kwargs = {**kwargs, "saved": known(tuple(node.saved))}
-        return known(node.args), known(node.out), kwargs
-    if node.saved is not None:
-        kwargs = {**kwargs, "saved": None}
-    args = [
-        known(x) if parent is None else wrap(x, parent)
-        for x, parent in zip(node.args, node.parents, strict=True)
-    ]
-    if type(node.out) is tuple:
-        ans: Any = tuple(wrap(x, output_node(node, i, x)) for i, x in enumerate(node.out))
+    args, out, kwargs, saved = node.args, node.out, node.kwargs, node.saved
+    hide = _same if state.capture is None else state.capture.hide
+    if record:
+        pairs = zip(args, node.parents, strict=True)
+        args = [hide(x) if parent is None else wrap(x, parent) for x, parent in pairs]
+        if type(out) is tuple:
+            out = tuple(wrap(x, output_node(node, i, x)) for i, x in enumerate(out))
+        else:
+            out = wrap(out, node)
+        saved = None
     else:
-        ans = wrap(node.out, node)
-    return args, ans, kwargs
+        args, out, saved = hide(args), hide(out), hide(saved)
+    if node.saved is not None:
+        kwargs = {**kwargs, "saved": saved}
+    return args, out, kwargs
 
 
 def _same(values: Any) -> Any:
@@ -200,58 +193,50 @@ def _same(values: Any) -> Any:
 
 def fit(ct: Any, x: Any, primitive: Primitive) -> Any:
     """`ct` as a cotangent of `x`: summed over broadcast axes, in its dtype, real if it is real."""
-    try:
-        shape, dtype = ct.shape, ct.dtype
-    except AttributeError:
+    if not hasattr(ct, "shape"):
         ct = np.asarray(ct)
-        shape, dtype = ct.shape, ct.dtype
-    if shape != x.shape:
+    if ct.shape != x.shape:
         if not primitive.broadcasts:
             raise CotangentError(
-                f"the VJP of {primitive.name} returned a cotangent of shape {shape} for an "
+                f"the VJP of {primitive.name} returned a cotangent of shape {ct.shape} for an "
                 f"argument of shape {x.shape}; a cotangent has its argument's shape"
             )
         ct = unbroadcast(ct, x.shape)
-    if dtype != x.dtype:
-        if dtype.kind == "c" and x.dtype.kind != "c":
-            ct = TABLE["real"](ct)
-        ct = TABLE["astype"](ct, dtype=x.dtype)
-    return ct
+    return in_dtype(ct, x.dtype)
+
+
+def in_dtype(x: Any, dtype: Any) -> Any:
+    """A derivative in another dtype: its real part where that is real."""
+    if x.dtype == dtype:
+        return x
+    if x.dtype.kind == "c" and dtype.kind != "c":
+        x = TABLE["real"](x)
+    return TABLE["astype"](x, dtype=dtype)
 
 
 def unbroadcast(ct: Any, shape: tuple[int, ...]) -> Any:
     """Sum `ct` over the axes that broadcasting added or stretched, back to `shape`."""
     extra = ct.ndim - len(shape)
-    if extra < 0:
-        return TABLE["broadcast_to"](ct, shape=shape)
-    axes = tuple(range(extra)) + tuple(
-        i + extra for i, n in enumerate(shape) if n == 1 and ct.shape[i + extra] != 1
-    )
-    if axes:
-        if not isinstance(ct, Tensor):
-            ct = np.add.reduce(ct, axis=axes, keepdims=True)
-        else:
+    if extra >= 0:
+        pairs = enumerate(zip(ct.shape[extra:], shape, strict=True), extra)
+        axes = (*range(extra), *(i for i, (n, wanted) in pairs if wanted == 1 != n))
+        if axes:
             ct = TABLE["sum"](ct, axis=axes, keepdims=True)
-    if ct.shape == shape:
-        return ct
-    if ct.shape[extra:] == shape:
-        return TABLE["reshape"](ct, shape=shape)
-    return TABLE["broadcast_to"](TABLE["reshape"](ct, shape=ct.shape[extra:]), shape=shape)
+        if extra:
+            ct = TABLE["reshape"](ct, shape=ct.shape[extra:])
+    return ct if ct.shape == shape else TABLE["broadcast_to"](ct, shape=shape)
 
 
-def forward(
-    graph: Subgraph, seeds: Iterable[tuple[Node, Any]], record: bool
-) -> dict[Node, Any]:
+def forward(graph: Subgraph, seeds: Iterable[tuple[Node, Any]], record: bool) -> dict[Node, Any]:
     """Carry tangents of the targets upwards; returns the tangents of all nodes reached."""
     tangents = dict(seeds)
     for node in graph.nodes:
-        if node.primitive is None:
-            if (whole := tangents.get(node.parents[0])) is not None:
-                tangents[node] = whole[node.kwargs["index"]]
-            continue
         vs = [None if parent is None else tangents.get(parent) for parent in node.parents]
         if any(v is not None for v in vs):
-            v = push_forward(node, vs, record)
+            if node.primitive is None:  # one output of an operation with several
+                v = vs[0][node.kwargs["index"]]
+            else:
+                v = push_forward(node, vs, record)
             if v is not None:
                 tangents[node] = v
     return tangents
@@ -260,63 +245,38 @@ def forward(
 def push_forward(node: Node, tangents: list[Any], record: bool) -> Any:
     """The JVP of one node, its tangent in the shape and dtype of its output."""
     primitive: Any = node.primitive
-    args, ans, kwargs = rule_inputs(node, record)
     if primitive.jvp is None:
-        v = _transposed_vjp(node, tangents, args, ans, kwargs, record)
+        if not (primitive.vjps or primitive.joint_vjp):
+            raise primitive.missing_rule("JVP")
+        v = _transposed_vjp(node, tangents, record)
     else:
+        args, ans, kwargs = rule_inputs(node, record)
         v = primitive.jvp(tangents, ans, *args, **kwargs)
     if v is None or type(node.out) is tuple:
         return v
-    return fit_tangent(v, node.out, primitive)
-
-
-def fit_tangent(v: Any, out: Any, primitive: Primitive) -> Any:
-    """`v` as a tangent of `out`: broadcast to its shape, in its dtype."""
     if not hasattr(v, "shape"):
         v = np.asarray(v)
-    if v.shape != out.shape:
-        v = TABLE["broadcast_to"](v, shape=out.shape)
-    if v.dtype != out.dtype:
-        if v.dtype.kind == "c" and out.dtype.kind != "c":
-            v = TABLE["real"](v)
-        v = TABLE["astype"](v, dtype=out.dtype)
-    return v
+    if v.shape != node.out.shape:
+        v = TABLE["broadcast_to"](v, shape=node.out.shape)
+    return in_dtype(v, node.out.dtype)
 
 
-def _transposed_vjp(
-    node: Node, tangents: list[Any], args: Any, ans: Any, kwargs: Any, record: bool
-) -> Any:
+def _transposed_vjp(node: Node, tangents: list[Any], record: bool) -> Any:
     """A JVP made of the VJP: g -> VJP(g) is linear, and its transpose is the JVP."""
-    many = type(node.out) is tuple
-    outs = node.out if many else (node.out,)
-    seeds = [Leaf(np.zeros_like(out)) for out in outs]
-    gs = tuple(wrap(seed.out, seed) for seed in seeds)
-    primitive: Any = node.primitive
-    g: Any = gs if many else gs[0]
-    probe = Node(primitive, node.args, node.parents, kwargs, node.out)
-    pulled: list[tuple[Any, Any]] = []
+    moving = {p: v for p, v in zip(node.parents, tangents, strict=True) if v is not None}
+    outs = node.out if type(node.out) is tuple else (node.out,)
+    seeds: list[Any] = [Leaf(np.zeros_like(out)) for out in outs]
+    gs = [wrap(seed.out, seed) for seed in seeds]
     before, state.recording = state.recording, True
     try:
-        for i, v in enumerate(tangents):
-            if v is None:
-                continue
-            if primitive.joint_vjp:
-                ct = primitive.joint_vjp(g, ans, *args, **kwargs)[i]
-            else:
-                try:
-                    rule = primitive.vjps[i]
-                except IndexError:
-                    raise primitive.missing_rule("JVP") from None
-                ct = rule and rule(g, ans, *args, **kwargs)
-            if ct is not None:
-                pulled.append((fit(ct, probe.args[i], primitive), v))
-        nodes = [ct.node if isinstance(ct, Tensor) else None for ct, _ in pulled]
-        graph = Subgraph(nodes, seeds)
-        result = reverse(graph, [(n, v) for n, (_, v) in zip(nodes, pulled, strict=True)], record)
+        g = gs if type(node.out) is tuple else gs[0]
+        pairs = pull_back(node, g, set(moving), record)  # type: ignore[arg-type]
+        ends = [(ct.node, moving[parent]) for parent, ct in pairs if isinstance(ct, Tensor)]
+        result = reverse(Subgraph([end for end, _ in ends], seeds), ends, record)
     finally:
         state.recording = before
-    parts = tuple(result.get(s, np.zeros_like(s.out)) for s in seeds)
-    return parts if many else parts[0]
+    parts = tuple(result.get(seed, np.zeros_like(seed.out)) for seed in seeds)
+    return parts if type(node.out) is tuple else parts[0]
 
 
 def backward(tensor: Tensor, gradient: Any = None) -> None:

@@ -124,7 +124,9 @@ def _matrix(x: Any, vector: bool, ndim: int, axis: int) -> Any:
         return rows
     shape = np.shape(value_of(rows))
     missing = ndim + 1 - len(shape)
-    return TABLE["reshape"](rows, shape=(shape[0], *(1,) * missing, *shape[1:])) if missing else rows
+    return (
+        TABLE["reshape"](rows, shape=(shape[0], *(1,) * missing, *shape[1:])) if missing else rows
+    )
 
 
 @rule("linear")

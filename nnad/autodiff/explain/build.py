@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.checkpointing import closed_over
 from nnad.autodiff.explain import formulas, numbers
 from nnad.autodiff.explain.formulas import Literal
 from nnad.autodiff.explain.names import argument_names, call_title
@@ -52,10 +51,9 @@ def explain(
       x̄        v̄1 · ∂₁v1 + v̄1 · ∂₂v1     3 + 3       6
     """
     with np.errstate(all="ignore"):  # what is not finite is told in the trace, and where it arose
-        start = Leaf(None).number
         call = _recorded(f, args)
         names = [n for n, x in argument_names(f, args) if is_inexact(x)]
-        closed = closed_over(call.output_nodes, set(call.target_nodes), start)
+        closed = call.graph.outside
         builder = _Builder(call, names, _closed_steps(f, closed))
         seeds = _seeds(call, cotangent)
         for node in Subgraph(call.output_nodes, [*call.target_nodes, *closed]).nodes:
