@@ -57,7 +57,8 @@ class _Replay:
         result = self.call(*fresh)
         outs, rebuild = flatten(result)
         nodes = [x.node if isinstance(x, Tensor) else None for x in outs]
-        self.closed = Subgraph(nodes, [start, *(x.node for x in fresh)]).outside
+        targets: list[Any] = [start, *(x.node for x in fresh)]
+        self.closed = Subgraph(nodes, targets).outside
         values = tuple(value_of(x) for x in outs)
         entry = Primitive(
             "checkpoint", lambda *_: values, "explicit", joint_vjp=self.vjp, jvp=self.jvp

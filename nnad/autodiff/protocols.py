@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
             "np.where(mask, np.f(x), other)"
         )
     try:
-        result = _ufunc_methods(method)(ufunc, *inputs, **kwargs)
+        result = _method(ufunc, method)(*inputs, **kwargs)
     except MissingRuleError:
         if out[0] is not None or not of_integers(inputs):
             raise
@@ -69,20 +70,23 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
     return out[0].become(result, f"np.{ufunc.__name__}(..., out=x)")
 
 
-def _ufunc_methods(method: str) -> Callable[..., Any]:
-    try:
-        methods: dict[str, Callable[..., Any]] = {
-            "__call__": _call,
-            "reduce": _reduce,
-            "accumulate": _accumulate,
-            "outer": _outer,
-        }
-        return methods[method]
-    except KeyError:
+def _method(ufunc: Any, method: str) -> Callable[..., Any]:
+    """What does the work of a ufunc's call, reduce, accumulate, outer, at or reduceat."""
+    found = IMPLEMENTATIONS.get(ufunc if method == "__call__" else getattr(ufunc, method))
+    if found is not None and method != "__call__":
+        return found
+    general: dict[str, Callable[..., Any]] = {
+        "__call__": _call,
+        "reduce": _reduce,
+        "accumulate": _accumulate,
+        "outer": _outer,
+    }
+    if method not in general:
         raise MissingRuleError(
-            f"ufunc.{method} has no derivative rule for Tensors; write it with indexing and sums, "
-            "or detach the Tensor with t.detach().numpy()"
-        ) from None
+            f"ufunc.{method} of np.{ufunc.__name__} has no derivative rule for Tensors; write it "
+            "with indexing and sums, or detach the Tensor with t.detach().numpy()"
+        )
+    return partial(general[method], ufunc)
 
 
 def _call(ufunc: Any, *inputs: Any, **kwargs: Any) -> Any:
@@ -171,6 +175,26 @@ def missing(name: str) -> MissingRuleError:
         f"{name} has no derivative rule, so it refuses Tensors instead of dropping their gradient; "
         "use t.detach().numpy() if its argument is a constant, or make it an operation with "
         "@nnad.primitive and nnad.defvjp"
+    )
+
+
+def instead() -> str:
+    """What to write where a function of SciPy, which knows no Tensors, is about to lose one."""
+    frame: Any = sys._getframe(1)
+    ops = sys.modules.get("nnad.ops")
+    found = ""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("scipy."):
+            wrapped = frame.f_locals.get("f")  # where SciPy's function is inside a decorator's
+            for name in (frame.f_code.co_name, getattr(wrapped, "__name__", "")):
+                found = name if callable(getattr(ops, name, None)) else found
+        frame = frame.f_back
+    if found:
+        return f"call nnad.ops.{found} instead, or set SCIPY_ARRAY_API=1 before SciPy is imported"
+    return (
+        "use .detach() or nnad.stop_gradient(x) first if it is meant as a constant, or stay with "
+        "NumPy functions, which record (np.stack([a, b]) instead of np.array([a, b])); many of "
+        "SciPy's and scikit-learn's do as well once SCIPY_ARRAY_API=1 is set in the environment"
     )
 
 

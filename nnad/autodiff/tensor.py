@@ -171,26 +171,21 @@ class Tensor:
 
         backward(self, gradient)
 
-    def _leave(self, how: str, hint: str = "") -> np.ndarray:
+    def _leave(self, how: str) -> np.ndarray:
         """The values as an ndarray, refused where a derivative would be lost unnoticed."""
         if self.node is not None and state.depth:
+            from nnad.autodiff.protocols import instead
+
             raise LostGradientError(
                 f"{how} on a Tensor that is being differentiated (shape {self.shape}, dtype "
-                f"{self.dtype}) would drop it from the derivative; use .detach() or "
-                "nnad.stop_gradient(x) first if it is meant as a constant, or stay with NumPy "
-                f"functions, which record{hint}"
+                f"{self.dtype}) would drop it from the derivative; {instead()}"
             )
         if state.capture is not None:
             state.capture.refuse_value(self, how)
         return np.asarray(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self._leave(
-            "np.asarray(t) or np.array(t)",
-            "; many of SciPy's and scikit-learn's, which call np.asarray, record as well once "
-            "SCIPY_ARRAY_API=1 is set in the environment",
-        )
-        return np.array(array, dtype=dtype, copy=copy)
+        return np.array(self._leave("np.asarray(t) or np.array(t)"), dtype=dtype, copy=copy)
 
     def __float__(self) -> float:
         return float(self._leave("float(t), or a function of the math module,").item())

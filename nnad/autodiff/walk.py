@@ -231,7 +231,9 @@ def forward(graph: Subgraph, seeds: Iterable[tuple[Node, Any]], record: bool) ->
     """Carry tangents of the targets upwards; returns the tangents of all nodes reached."""
     tangents = dict(seeds)
     for node in graph.nodes:
-        vs = [None if parent is None else tangents.get(parent) for parent in node.parents]
+        vs: list[Any] = [
+            None if parent is None else tangents.get(parent) for parent in node.parents
+        ]
         if any(v is not None for v in vs):
             if node.primitive is None:  # one output of an operation with several
                 v = vs[0][node.kwargs["index"]]

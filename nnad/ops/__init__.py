@@ -5,6 +5,7 @@ from nnad.ops import methods
 from nnad.ops import stacks as stacks
 from nnad.ops.activations import *  # noqa: F403
 from nnad.ops.attention import *  # noqa: F403
+from nnad.ops.averages import *  # noqa: F403
 from nnad.ops.bessel import *  # noqa: F403
 from nnad.ops.constants import *  # noqa: F403
 from nnad.ops.cross_entropy import *  # noqa: F403
@@ -37,11 +38,14 @@ from nnad.ops.products import *  # noqa: F403
 from nnad.ops.ranges import *  # noqa: F403
 from nnad.ops.recurrent import *  # noqa: F403
 from nnad.ops.reduce import *  # noqa: F403
+from nnad.ops.scipy_gamma import *  # noqa: F403
 from nnad.ops.scipy_special import *  # noqa: F403
 from nnad.ops.selection import *  # type: ignore[assignment]  # noqa: F403
 from nnad.ops.shape import *  # noqa: F403
 from nnad.ops.special import *  # noqa: F403
 from nnad.ops.statistics import *  # noqa: F403
+from nnad.ops.steps import *  # noqa: F403
+from nnad.ops.trigonometry import *  # noqa: F403
 from nnad.ops.window import *  # noqa: F403
 
 methods.install()

@@ -11,6 +11,7 @@ from nnad.autodiff.table import case, explicit, implements, linear
 from nnad.autodiff.tensor import value_of
 from nnad.ops import shape as s
 from nnad.ops.arguments import as_array, axes_of, composed, shape_of, store
+from nnad.ops.index import take_along_axis
 from nnad.ops.joining import concatenate
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "ediff1d",
     "gradient",
     "recurrence",
+    "running_max",
+    "running_min",
     "trapezoid",
     "unwrap",
 ]
@@ -127,6 +130,39 @@ def _running(entry: Any, a: Any, axis: int | None, dtype: Any) -> Any:
         x, axis = s.ravel(x), 0
     y = entry(x, axis=axis)
     return y if dtype is None else s.astype(y, dtype)  # small integers add up in a larger one
+
+
+_running_places = explicit(
+    "running_places",
+    lambda x, *, axis, ufunc: _latest(np.equal(x, ufunc.accumulate(x, axis)) | np.isnan(x), axis),
+    nondifferentiable="the result is made of places",
+)
+
+
+def _latest(hits: Any, axis: int) -> Any:
+    """For each place along an axis the last one up to it where `hits` is true."""
+    places = np.arange(hits.shape[axis]).reshape((-1,) + (1,) * (hits.ndim - 1 - axis % hits.ndim))
+    return np.maximum.accumulate(np.where(hits, places, 0), axis)
+
+
+def _running_extreme(ufunc: Any, name: str) -> Any:
+    @composed(
+        ufunc.accumulate,
+        name=name,
+        formula=f"running {ufunc.__name__} of x along an axis",
+        samples=_samples,
+    )
+    def running(array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+        x = as_array(array)
+        return store(
+            take_along_axis(x, _running_places(x, axis=axis, ufunc=ufunc), axis), out, name
+        )
+
+    return running
+
+
+running_max = _running_extreme(np.maximum, "running_max")
+running_min = _running_extreme(np.minimum, "running_min")
 
 
 @implements(np.cumsum)

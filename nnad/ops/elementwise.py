@@ -1,4 +1,4 @@
-"""Elementwise operations: arithmetic, powers, exponentials, trigonometry, extremes, comparison.
+"""Elementwise operations: arithmetic, powers, exponentials, extremes, comparison.
 
 Each entry gives the derivative by each argument; `y` in the formula texts is the result.
 """
@@ -9,30 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import case, elementwise, explicit, kink, linear
+from nnad.autodiff.table import case, elementwise, explicit, implements, kink, linear
 from nnad.autodiff.tensor import value_of
 
 __all__ = [
     "absolute",
     "add",
     "angle",
-    "arccos",
-    "arccosh",
-    "arcsin",
-    "arcsinh",
-    "arctan",
-    "arctan2",
-    "arctanh",
     "bitwise_and",
     "bitwise_or",
     "bitwise_xor",
     "cbrt",
     "ceil",
     "conj",
-    "copysign",
-    "cos",
-    "cosh",
-    "deg2rad",
     "divide",
     "equal",
     "exp",
@@ -47,8 +36,6 @@ __all__ = [
     "fmod",
     "greater",
     "greater_equal",
-    "heaviside",
-    "hypot",
     "identity",
     "imag",
     "invert",
@@ -72,11 +59,9 @@ __all__ = [
     "minimum",
     "multiply",
     "negative",
-    "nextafter",
     "not_equal",
     "positive",
     "power",
-    "rad2deg",
     "real",
     "reciprocal",
     "reciprocal_or_zero",
@@ -86,12 +71,9 @@ __all__ = [
     "rint",
     "sign",
     "signbit",
-    "sin",
-    "sinh",
     "sqrt",
     "square",
     "subtract",
-    "tan",
     "tanh",
     "trunc",
     "where",
@@ -273,6 +255,9 @@ log1p = elementwise(
     partials=("1 / (1 + x)",),
     domain=(-0.5, 2.0),
 )
+tanh = elementwise(
+    np.tanh, lambda ans, x: 1.0 - ans * ans, formula="tanh(x)", partials=("1 - y**2",)
+)
 
 
 def _softmax_part(sign: int) -> Any:
@@ -299,99 +284,6 @@ logaddexp2 = elementwise(
     lambda ans, x, y: _logistic(LN2 * (y - x)),
     formula="log2(2**x0 + 2**x1)",
     partials=("2**(x0 - y)", "2**(x1 - y)"),
-)
-
-
-# Trigonometry ---------------------------------------------------------------------------------
-
-sin = elementwise(np.sin, lambda ans, x: cos(x), formula="sin(x)", partials=("cos(x)",))
-cos = elementwise(np.cos, lambda ans, x: -sin(x), formula="cos(x)", partials=("-sin(x)",))
-tan = elementwise(
-    np.tan, lambda ans, x: 1.0 + ans * ans, formula="tan(x)", partials=("1 + y**2",), domain=(-1, 1)
-)
-arcsin = elementwise(
-    np.arcsin,
-    lambda ans, x: 1.0 / sqrt(1.0 - x * x),
-    formula="arcsin(x)",
-    partials=("1 / sqrt(1 - x**2)",),
-    domain=(-0.8, 0.8),
-    implements=(np.arcsin, np.asin),
-)
-arccos = elementwise(
-    np.arccos,
-    lambda ans, x: -1.0 / sqrt(1.0 - x * x),
-    formula="arccos(x)",
-    partials=("-1 / sqrt(1 - x**2)",),
-    domain=(-0.8, 0.8),
-    implements=(np.arccos, np.acos),
-)
-arctan = elementwise(
-    np.arctan,
-    lambda ans, x: 1.0 / (1.0 + x * x),
-    formula="arctan(x)",
-    partials=("1 / (1 + x**2)",),
-    implements=(np.arctan, np.atan),
-)
-arctan2 = elementwise(
-    np.arctan2,
-    lambda ans, x, y: y * reciprocal_or_zero(x * x + y * y),
-    lambda ans, x, y: -x * reciprocal_or_zero(x * x + y * y),
-    formula="angle of the point (x1, x0)",
-    partials=("x1 / (x0**2 + x1**2)", "-x0 / (x0**2 + x1**2)"),
-    domain=(0.3, 2.0),
-    implements=(np.arctan2, np.atan2),
-    kinks=[kink((0.0, 0.0), (0.0, 0.0), "the angle of the origin is undefined")],
-)
-hypot = elementwise(
-    np.hypot,
-    lambda ans, x, y: x * reciprocal_or_zero(ans),
-    lambda ans, x, y: y * reciprocal_or_zero(ans),
-    formula="sqrt(x0**2 + x1**2)",
-    partials=("x0 / y", "x1 / y"),
-    domain=(0.3, 2.0),
-    kinks=[kink((0.0, 0.0), (0.0, 0.0), "the middle of all slopes of the cone")],
-)
-sinh = elementwise(np.sinh, lambda ans, x: cosh(x), formula="sinh(x)", partials=("cosh(x)",))
-cosh = elementwise(np.cosh, lambda ans, x: sinh(x), formula="cosh(x)", partials=("sinh(x)",))
-tanh = elementwise(
-    np.tanh, lambda ans, x: 1.0 - ans * ans, formula="tanh(x)", partials=("1 - y**2",)
-)
-arcsinh = elementwise(
-    np.arcsinh,
-    lambda ans, x: 1.0 / sqrt(x * x + 1.0),
-    formula="arcsinh(x)",
-    partials=("1 / sqrt(x**2 + 1)",),
-    implements=(np.arcsinh, np.asinh),
-)
-arccosh = elementwise(
-    np.arccosh,
-    lambda ans, x: 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0)),
-    formula="arccosh(x)",
-    partials=("1 / sqrt(x**2 - 1)",),
-    domain=(1.3, 3.0),
-    implements=(np.arccosh, np.acosh),
-)
-arctanh = elementwise(
-    np.arctanh,
-    lambda ans, x: 1.0 / (1.0 - x * x),
-    formula="arctanh(x)",
-    partials=("1 / (1 - x**2)",),
-    domain=(-0.8, 0.8),
-    implements=(np.arctanh, np.atanh),
-)
-deg2rad = elementwise(
-    np.deg2rad,
-    np.pi / 180,
-    formula="x * pi / 180",
-    partials=("pi / 180",),
-    implements=(np.deg2rad, np.radians),
-)
-rad2deg = elementwise(
-    np.rad2deg,
-    180 / np.pi,
-    formula="x * 180 / pi",
-    partials=("180 / pi",),
-    implements=(np.rad2deg, np.degrees),
 )
 
 
@@ -470,37 +362,6 @@ fabs = elementwise(
     domain=(0.3, 2.0),
     kinks=[kink(0.0, 0.0, "the middle of the slopes -1 and 1")],
 )
-copysign = elementwise(
-    np.copysign,
-    lambda ans, x, y: where(signbit(y), -sign(x), sign(x)),
-    None,
-    formula="|x0| with the sign of x1",
-    partials=("sign(x0) * sign(x1)", "0"),
-    domain=(0.3, 2.0),
-    kinks=[kink((0.0, 1.0), (0.0, 0.0), "as |x| at 0")],
-)
-nextafter = elementwise(
-    np.nextafter,
-    1,
-    None,
-    formula="the number next to x0 on the way to x1",
-    partials=("1", "0"),
-)
-
-
-def _zero(ans: Any, *args: Any) -> Any:
-    return np.zeros_like(value_of(ans))
-
-
-heaviside = elementwise(
-    np.heaviside,
-    _zero,
-    lambda ans, x, y: equal(x, 0),
-    formula="0 if x0 < 0 else x1 if x0 == 0 else 1",
-    partials=("0", "1 if x0 == 0 else 0"),
-    domain=(0.3, 2.0),
-    kinks=[kink((0.0, 0.5), (0.0, 1.0), "the jump itself has no slope")],
-)
 
 
 # Complex numbers ------------------------------------------------------------------------------
@@ -526,14 +387,20 @@ conj = linear(
     broadcasts=True,
     implements=(np.conj, np.conjugate),
 )
-angle = elementwise(
-    np.angle,
+_angle = elementwise(
+    lambda x: np.angle(x),
     lambda ans, x: conj(1j * x) * square(reciprocal_or_zero(absolute(x))),
     name="angle",
     formula="angle of x in the complex plane",
     partials=("conj(1j * x) / |x|**2",),
     domain=(0.3, 2.0),
 )
+
+
+@implements(np.angle)
+def angle(z: Any, deg: bool = False) -> Any:
+    """Angle of complex numbers in radians or degrees; see `numpy.angle`."""
+    return _angle(z) * (180 / np.pi) if deg else _angle(z)
 
 
 # Choice ---------------------------------------------------------------------------------------

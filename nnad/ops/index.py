@@ -27,6 +27,7 @@ __all__ = [
     "extract",
     "fill_diagonal",
     "getitem",
+    "place",
     "put",
     "put_along_axis",
     "putmask",
@@ -443,6 +444,24 @@ def putmask(a: Any, /, mask: Any, values: Any) -> None:
     from nnad.ops.joining import resize
 
     _become(a, e.where(as_array(mask), resize(values, a.shape), a), "putmask")
+
+
+@implements(np.place)
+def place(arr: Any, mask: Any, vals: Any) -> None:
+    """Assign elements of `vals`, one after the other, where `mask` is true; see `numpy.place`."""
+    from nnad.ops.joining import resize
+
+    mask = np.asarray(value_of(mask), bool)
+    values = resize(vals, (np.count_nonzero(mask),))
+    _become(arr, setitem(arr, mask.reshape(arr.shape), values), "place")
+
+
+@implements(np.add.at)
+def add_at(a: Any, indices: Any, b: Any, /) -> None:
+    """Add `b` at indices, which may repeat, recorded; see `numpy.ufunc.at`."""
+    template, arrays = split_key(indices)
+    values = s.broadcast_to(b, shape_of(value_of(a)[_filled(template, arrays)]))
+    _become(a, a + _scatter(values, *arrays, key=template, shape=a.shape), "add.at")
 
 
 @implements(np.copyto)

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import LATE, TABLE, case, composite, elementwise, kink
+from nnad.autodiff.table import LATE, TABLE, case, elementwise, kink
 from nnad.errors import MissingRuleError
 from nnad.ops.activations import log_sigmoid, sigmoid
-from nnad.ops.arguments import as_array
 from nnad.ops.elementwise import (
     absolute,
     equal,
@@ -30,22 +29,18 @@ from nnad.ops.elementwise import (
     maximum,
     minimum,
     reciprocal_or_zero,
-    sin,
     sqrt,
     square,
     where,
 )
+from nnad.ops.trigonometry import sin
 
 __all__ = [
-    "beta",
-    "betainc",
-    "betaincinv",
-    "betaln",
-    "binom",
     "cosdg",
     "cosm1",
     "dawsn",
-    "digamma",
+    "ellipe",
+    "ellipk",
     "entr",
     "erf",
     "erfc",
@@ -57,27 +52,17 @@ __all__ = [
     "exp10",
     "expi",
     "expit",
-    "gamma",
-    "gammainc",
-    "gammaincc",
-    "gammaincinv",
-    "gammaln",
+    "expn",
     "huber",
     "kl_div",
     "log_expit",
     "log_ndtr",
-    "loggamma",
     "logit",
-    "multigammaln",
     "ndtr",
     "ndtri",
     "ndtri_exp",
-    "poch",
-    "polygamma",
     "pseudo_huber",
-    "psi",
     "rel_entr",
-    "rgamma",
     "sindg",
     "spence",
     "xlog1py",
@@ -94,7 +79,7 @@ DEGREE = math.pi / 180
 
 
 @cache
-def _ufunc(name: str) -> Any:
+def scipy_ufunc(name: str) -> Any:
     import scipy.special
 
     return getattr(scipy.special, name)
@@ -102,7 +87,7 @@ def _ufunc(name: str) -> Any:
 
 def _computed_by_scipy(name: str) -> Callable[..., Any]:
     def forward(*args: Any, out: Any = None) -> Any:
-        return _ufunc(name)(*args, out=out)
+        return scipy_ufunc(name)(*args, out=out)
 
     forward.__doc__ = f"See `scipy.special.{name}`."
     return forward
@@ -311,166 +296,6 @@ def _pseudo_huber_slope(delta: Any, r: Any) -> Any:
     return r / sqrt(1.0 + square(r / delta))
 
 
-# Gamma and beta functions ---------------------------------------------------------------------
-
-
-def _polygamma_forward(n: Any, x: Any) -> Any:
-    y = _ufunc("polygamma")(n, x)
-    kind = np.asarray(x).dtype
-    return y.astype(kind if kind.kind == "f" else y.dtype, copy=False)[()]
-
-
-digamma = special(
-    "psi",
-    lambda ans, x: polygamma(1, x),
-    formula="derivative of log(gamma(x))",
-    partials=("polygamma(1, x)",),
-    domain=(0.5, 3.0),
-)
-psi = digamma
-polygamma = elementwise(
-    _polygamma_forward,
-    unknown("polygamma", "n"),
-    lambda ans, n, x: polygamma(n + 1, x),
-    name="polygamma",
-    formula="derivative of order x0 + 1 of log(gamma(x1))",
-    partials=("unknown", "polygamma(x0 + 1, x1)"),
-    samples=orders(0.5, 3.0, 0, 1, 3),
-)
-gamma = special(
-    "gamma",
-    lambda ans, x: ans * digamma(x),
-    formula="integral of t**(x - 1) * exp(-t) from 0 to infinity",
-    partials=("y * digamma(x)",),
-    domain=(0.5, 3.0),
-)
-gammaln = special(
-    "gammaln",
-    lambda ans, x: digamma(x),
-    formula="log |gamma(x)|",
-    partials=("digamma(x)",),
-    domain=(0.5, 3.0),
-)
-loggamma = special(
-    "loggamma",
-    lambda ans, x: digamma(x),
-    formula="log(gamma(x)), also of complex numbers",
-    partials=("digamma(x)",),
-    domain=(0.5, 3.0),
-)
-rgamma = special(
-    "rgamma",
-    lambda ans, x: -ans * digamma(x),
-    formula="1 / gamma(x)",
-    partials=("-y * digamma(x)",),
-    domain=(0.5, 3.0),
-)
-beta = special(
-    "beta",
-    lambda ans, a, b: ans * (digamma(a) - digamma(a + b)),
-    lambda ans, a, b: ans * (digamma(b) - digamma(a + b)),
-    formula="gamma(x0) * gamma(x1) / gamma(x0 + x1)",
-    partials=("y * (digamma(x0) - digamma(x0 + x1))", "y * (digamma(x1) - digamma(x0 + x1))"),
-    domain=(0.5, 3.0),
-)
-betaln = special(
-    "betaln",
-    lambda ans, a, b: digamma(a) - digamma(a + b),
-    lambda ans, a, b: digamma(b) - digamma(a + b),
-    formula="log(beta(x0, x1))",
-    partials=("digamma(x0) - digamma(x0 + x1)", "digamma(x1) - digamma(x0 + x1)"),
-    domain=(0.5, 3.0),
-)
-poch = special(
-    "poch",
-    lambda ans, z, m: ans * (digamma(z + m) - digamma(z)),
-    lambda ans, z, m: ans * digamma(z + m),
-    formula="gamma(x0 + x1) / gamma(x0)",
-    partials=("y * (digamma(x0 + x1) - digamma(x0))", "y * digamma(x0 + x1)"),
-    domain=(0.5, 3.0),
-)
-binom = special(
-    "binom",
-    lambda ans, n, k: ans * (digamma(n + 1.0) - digamma(n - k + 1.0)),
-    lambda ans, n, k: ans * (digamma(n - k + 1.0) - digamma(k + 1.0)),
-    formula="binomial coefficient x0 over x1",
-    partials=(
-        "y * (digamma(x0 + 1) - digamma(x0 - x1 + 1))",
-        "y * (digamma(x0 - x1 + 1) - digamma(x1 + 1))",
-    ),
-    domain=((3.0, 5.0), (0.5, 2.5)),
-)
-
-
-def _gamma_density(a: Any, x: Any) -> Any:
-    return exp((a - 1.0) * log(x) - x - gammaln(a))
-
-
-def _beta_density(a: Any, b: Any, x: Any) -> Any:
-    return exp((a - 1.0) * log(x) + (b - 1.0) * log1p(-x) - betaln(a, b))
-
-
-gammainc = special(
-    "gammainc",
-    unknown("gammainc", "a"),
-    lambda ans, a, x: _gamma_density(a, x),
-    formula="regularised lower incomplete gamma function",
-    partials=("unknown", "x1**(x0 - 1) * exp(-x1) / gamma(x0)"),
-    samples=orders(0.5, 3.0, 1, 2, 3),
-)
-gammaincc = special(
-    "gammaincc",
-    unknown("gammaincc", "a"),
-    lambda ans, a, x: -_gamma_density(a, x),
-    formula="1 - gammainc(x0, x1)",
-    partials=("unknown", "-x1**(x0 - 1) * exp(-x1) / gamma(x0)"),
-    samples=orders(0.5, 3.0, 1, 2, 3),
-)
-gammaincinv = special(
-    "gammaincinv",
-    unknown("gammaincinv", "a"),
-    lambda ans, a, x: 1.0 / _gamma_density(a, ans),
-    formula="inverse of gammainc in x1",
-    partials=("unknown", "gamma(x0) * exp(y) / y**(x0 - 1)"),
-    samples=orders(0.2, 0.8, 1, 2, 3),
-)
-betainc = special(
-    "betainc",
-    unknown("betainc", "a"),
-    unknown("betainc", "b"),
-    lambda ans, a, b, x: _beta_density(a, b, x),
-    formula="regularised incomplete beta function",
-    partials=("unknown", "unknown", "x2**(x0 - 1) * (1 - x2)**(x1 - 1) / beta(x0, x1)"),
-    samples=orders(0.2, 0.8, (1, 2), (2, 2), (3, 1)),
-)
-betaincinv = special(
-    "betaincinv",
-    unknown("betaincinv", "a"),
-    unknown("betaincinv", "b"),
-    lambda ans, a, b, x: 1.0 / _beta_density(a, b, ans),
-    formula="inverse of betainc in x2",
-    partials=("unknown", "unknown", "beta(x0, x1) / (y**(x0 - 1) * (1 - y)**(x1 - 1))"),
-    samples=orders(0.2, 0.8, (1, 2), (2, 2), (3, 1)),
-)
-
-
-def multigammaln(a: Any, d: int) -> Any:
-    """Logarithm of the multivariate gamma function; see `scipy.special.multigammaln`."""
-    a = as_array(a)
-    total = 0.25 * d * (d - 1) * math.log(math.pi)
-    for j in range(d):
-        total = total + gammaln(a - 0.5 * j)
-    return total
-
-
-composite(
-    "multigammaln",
-    multigammaln,
-    formula="log of the multivariate gamma function",
-    samples=lambda rng: [case(rng.uniform(2, 4, (3,)), d=3)],
-)
-
-
 # Integrals and angles -------------------------------------------------------------------------
 
 exp1 = special(
@@ -486,6 +311,28 @@ expi = special(
     formula="integral of exp(t) / t up to x",
     partials=("exp(x) / x",),
     domain=(0.5, 3.0),
+)
+expn = special(
+    "expn",
+    unknown("expn", "n"),
+    lambda ans, n, x: -expn(n - 1, x),
+    formula="integral of exp(-x1 * t) / t**x0 from 1 to infinity",
+    partials=("unknown", "-expn(x0 - 1, x1)"),
+    samples=orders(0.5, 3.0, 1, 2, 3),
+)
+ellipk = special(
+    "ellipk",
+    lambda ans, m: (ellipe(m) / (1.0 - m) - ans) / (2.0 * m),
+    formula="integral of 1 / sqrt(1 - x * sin(t)**2) from 0 to pi / 2",
+    partials=("(ellipe(x) / (1 - x) - y) / (2 * x)",),
+    domain=(0.2, 0.8),
+)
+ellipe = special(
+    "ellipe",
+    lambda ans, m: (ans - ellipk(m)) / (2.0 * m),
+    formula="integral of sqrt(1 - x * sin(t)**2) from 0 to pi / 2",
+    partials=("(y - ellipk(x)) / (2 * x)",),
+    domain=(0.2, 0.8),
 )
 spence = special(
     "spence",

@@ -10,7 +10,16 @@ import numpy as np
 from nnad.autodiff.table import case, elementwise, implements, kink
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, composed, known, refuse, scalar, shape_of, store
+from nnad.ops.arguments import (
+    as_array,
+    axes_of,
+    composed,
+    known,
+    refuse,
+    scalar,
+    shape_of,
+    store,
+)
 from nnad.ops.index import setitem, take
 from nnad.ops.joining import concatenate, stack
 from nnad.ops.ordering import argsort, nonzero, searchsorted
@@ -23,6 +32,7 @@ __all__ = [
     "nan_to_num",
     "piecewise",
     "select",
+    "sliding_window_view",
     "where",
 ]
 
@@ -234,6 +244,33 @@ def interp(
 
 
 # Functions applied to parts ---------------------------------------------------------------------
+
+
+@composed(
+    np.lib.stride_tricks.sliding_window_view,
+    formula="all windows of x along axes, their elements along new last axes",
+    samples=lambda rng: [
+        case(rng.normal(size=5), 2),
+        case(rng.normal(size=(3, 4)), (2, 3)),
+        case(rng.normal(size=(3, 4)), 2, axis=-1),
+    ],
+)
+def sliding_window_view(
+    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
+) -> Any:
+    """Windows along axes; see `numpy.lib.stride_tricks.sliding_window_view`."""
+    x = as_array(x)
+    window = tuple(np.atleast_1d(window_shape).tolist())
+    axes = axes_of(axis, x.ndim)
+    if len(window) != len(axes) or any(not 0 < n <= x.shape[i] for n, i in zip(window, axes)):  # noqa: B905
+        raise ValueError(
+            f"sliding_window_view: windows of {window} along axes {axes} of shape {x.shape}; "
+            "expected one size per axis, from 1 to that of the axis"
+        )
+    for n, i in zip(window, axes, strict=True):
+        starts = np.arange(x.shape[i] - n + 1)
+        x = s.moveaxis(take(x, starts[:, None] + np.arange(n), i), i + 1, -1)
+    return x
 
 
 @composed(

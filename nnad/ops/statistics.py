@@ -13,11 +13,12 @@ from nnad.autodiff.tensor import value_of
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
 from nnad.ops.arguments import as_array, axes_of, composed, known, scalar, shape_of, store
+from nnad.ops.averages import average
 from nnad.ops.cumulative import cumsum
 from nnad.ops.index import take_along_axis
 from nnad.ops.joining import concatenate
 from nnad.ops.ordering import argsort
-from nnad.ops.reduce import Axis, average, count_nonzero, kept
+from nnad.ops.reduce import Axis, count_nonzero, kept
 from nnad.ops.reduce import sum as sum_
 
 __all__ = [
