@@ -45,8 +45,9 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 UPWARD = {("training/job.py", "__init__"): "the version of nnad goes into environment.json"}
 
 # Files of nnad/autodiff beside the engine itself: what it knows (the table), which NumPy function
-# leads to which entry, how containers are taken apart, what checks it, what shows it.
-NOT_ENGINE = {"table.py", "protocols.py", "trees.py", "checking.py", "checkpointing.py"}
+# leads to which entry, how containers are taken apart, how many seeds go through one walk, what
+# checks it.
+NOT_ENGINE = {"table.py", "protocols.py", "trees.py", "batching.py", "checking.py"}
 ENGINE_LINES = 800  # of code: blank lines, comments and docstrings are not counted
 
 # Import name -> distribution, where they differ.

@@ -64,7 +64,7 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: A
             raise
         result = getattr(ufunc, method)(*map(value_of, inputs), **kwargs)
     if out[0] is None:
-        return _as_tensor(result)
+        return result if method == "at" else _as_tensor(result)
     if where is not True:
         result = TABLE["where"](value_of(where), result, out[0])
     return out[0].become(result, f"np.{ufunc.__name__}(..., out=x)")
