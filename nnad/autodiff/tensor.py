@@ -297,36 +297,23 @@ def apply_unary(primitive: Primitive, x: Tensor) -> Any:
     """`apply(primitive, (x,))` for an elementwise primitive: the same in half the time."""
     if state.capture is not None:
         return state.capture.apply(primitive, (x,), NO_KWARGS)
-    data = x.data
-    parent = x.node
+    data, parent = x.data, x.node
     out = primitive.forward(data)
-    tensor = _new(Tensor)
-    tensor.data = out
     if parent is None or not state.recording:
-        tensor.node = None
-    else:
-        tensor.node = Node(primitive, (data,), (parent,), NO_KWARGS, out)
-    return tensor
+        return wrap(out, None)
+    return wrap(out, Node(primitive, (data,), (parent,), NO_KWARGS, out))
 
 
 def apply_binary(primitive: Primitive, x: Any, y: Any, forward: Callable[..., Any]) -> Any:
     """`apply(primitive, (x, y))` for an elementwise primitive, by way of `forward`."""
     if state.capture is not None:
         return state.capture.apply(primitive, (x, y), NO_KWARGS)
-    left = right = None
-    a, b = x, y
-    if isinstance(x, Tensor):
-        a, left = x.data, x.node
-    if isinstance(y, Tensor):
-        b, right = y.data, y.node
+    a, left = (x.data, x.node) if isinstance(x, Tensor) else (x, None)
+    b, right = (y.data, y.node) if isinstance(y, Tensor) else (y, None)
     out = forward(a, b)
-    tensor = _new(Tensor)
-    tensor.data = out
     if (left is None and right is None) or not state.recording:
-        tensor.node = None
-    else:
-        tensor.node = Node(primitive, (a, b), (left, right), NO_KWARGS, out)
-    return tensor
+        return wrap(out, None)
+    return wrap(out, Node(primitive, (a, b), (left, right), NO_KWARGS, out))
 
 
 def perform(name: str, action: Callable[[], Any], **facts: Any) -> Any:

@@ -190,9 +190,21 @@ def value_and_grad(
 
     @wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        lin, gradient = _gradient(f, args, kwargs, argnums, has_aux)
-        value = lin.value()
-        return ((value, lin.released_aux()) if has_aux else value), gradient
+        lin = Linearization(f, args, _argnums(argnums, args, "grad"), "grad", kwargs, has_aux)
+        values = [value_of(x) for x in lin.outputs]
+        if len(values) != 1 or np.size(values[0]) != 1:
+            shapes = [*map(np.shape, values)]
+            raise TypeError(
+                f"grad needs a function with a scalar result, got shape(s) {shapes}; reduce with "
+                "np.sum or np.mean, or use nnad.jacobian or nnad.vjp"
+            )
+        (y,) = values
+        seed = type(y)(1) if isinstance(y, np.inexact) else np.ones_like(y)
+        if seed.dtype.kind not in "fc":
+            raise TypeError(f"grad needs a floating-point result, got dtype {seed.dtype}")
+        grads = lin.rebuild(lin.pull_back([seed]))
+        value = (lin.value(), lin.released_aux()) if has_aux else lin.value()
+        return value, grads[0] if isinstance(argnums, int) else grads
 
     return wrapped
 
@@ -208,32 +220,14 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     np.float64(12.0)
     """
     check_function(f, "grad")
+    both = value_and_grad(f, argnums, has_aux)
 
     @wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        lin, gradient = _gradient(f, args, kwargs, argnums, has_aux)
-        return (gradient, lin.released_aux()) if has_aux else gradient
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
 
     return wrapped
-
-
-def _gradient(
-    f: Function, args: Any, kwargs: Any, argnums: Any, has_aux: bool
-) -> tuple[Linearization, Any]:
-    """The recorded call of a scalar function and its gradient."""
-    lin = Linearization(f, args, _argnums(argnums, args, "grad"), "grad", kwargs, has_aux)
-    values = [value_of(x) for x in lin.outputs]
-    if len(values) != 1 or np.size(values[0]) != 1:
-        raise TypeError(
-            f"grad needs a function with a scalar result, got shape(s) {[*map(np.shape, values)]}; "
-            "reduce with np.sum or np.mean, or use nnad.jacobian or nnad.vjp"
-        )
-    (value,) = values
-    seed = type(value)(1) if isinstance(value, np.inexact) else np.ones_like(value)
-    if seed.dtype.kind not in "fc":
-        raise TypeError(f"grad needs a floating-point result, got dtype {seed.dtype}")
-    grads = lin.rebuild(lin.pull_back([seed]))
-    return lin, grads[0] if isinstance(argnums, int) else grads
 
 
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:

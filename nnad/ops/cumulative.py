@@ -153,6 +153,7 @@ def _running_extreme(ufunc: Any, name: str) -> Any:
         samples=_samples,
     )
     def running(array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+        """The extreme so far along an axis; the latest of several takes the derivative."""
         x = as_array(array)
         return store(
             take_along_axis(x, _running_places(x, axis=axis, ufunc=ufunc), axis), out, name

@@ -315,10 +315,10 @@ expi = special(
 expn = special(
     "expn",
     unknown("expn", "n"),
-    lambda ans, n, x: -expn(n - 1, x),
+    lambda ans, n, x: -where(equal(n, 0), ans * (1.0 + 1.0 / x), expn(maximum(n - 1, 0), x)),
     formula="integral of exp(-x1 * t) / t**x0 from 1 to infinity",
-    partials=("unknown", "-expn(x0 - 1, x1)"),
-    samples=orders(0.5, 3.0, 1, 2, 3),
+    partials=("unknown", "-y * (1 + 1 / x1) if x0 == 0 else -expn(x0 - 1, x1)"),
+    samples=orders(0.5, 3.0, 0, 1, 2, 3),
 )
 ellipk = special(
     "ellipk",
