@@ -451,7 +451,7 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
     """Assign elements of `vals`, one after the other, where `mask` is true; see `numpy.place`."""
     from nnad.ops.joining import resize
 
-    mask = np.asarray(value_of(mask), bool)
+    mask = np.asarray(known(mask, "np.place, where a mask says how many are taken,"), bool)
     values = resize(vals, (np.count_nonzero(mask),))
     _become(arr, setitem(arr, mask.reshape(arr.shape), values), "place")
 
