@@ -27,6 +27,7 @@ from nnad.training.build import Job, build
 from nnad.training.callbacks import Callback, Interrupted, Interruption, Progress
 from nnad.training.config import Config, load_config, to_yaml
 from nnad.training.early_stopping import BestEpoch
+from nnad.training.initial_weights import take_initial_weights
 from nnad.training.recorder import Recorder
 from nnad.training.report import check_report, closing_table
 from nnad.training.run_folder import RunFolder
@@ -128,6 +129,8 @@ def run_job(
         random.seed(config.seed)
         data = load_data(config)
         job = build(config, data)
+        if state is None:
+            take_initial_weights(config, job.model)
         estimator = make_baseline(config, data.meta.task)
         recorder = Recorder(
             folder,

@@ -187,6 +187,11 @@ class Trainer(Section):
         default=None,
         description="decay of a moving average of the weights, which is validated and kept",
     )
+    initial_weights: str | None = Field(
+        default=None,
+        description="safetensors file of another run; weights of the same name and shape are "
+        "where this one begins",
+    )
     freeze: list[str] = Field(
         default_factory=list,
         description="patterns of parameters that stay as they are, such as 0.* or *.bias",
