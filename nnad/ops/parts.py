@@ -1,4 +1,6 @@
-"""Numbers taken apart: quotient and remainder, whole part and fraction, mantissa and exponent."""
+"""Numbers taken apart: quotient and remainder, whole part and fraction, mantissa and exponent,
+modulus and phase.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from nnad.autodiff.tensor import value_of
 from nnad.ops import elementwise as e
 from nnad.ops.arguments import as_array, composed
 
-__all__ = ["divmod", "frexp", "ldexp", "modf"]
+__all__ = ["divmod", "frexp", "ldexp", "modf", "phase"]
 
 
 @composed(
@@ -63,3 +65,14 @@ def frexp(x: Any) -> tuple[Any, Any]:
     """Mantissa and exponent to base 2; see `numpy.frexp`."""
     exponent = _exponent(x)
     return ldexp(x, -exponent), exponent
+
+
+@composed(
+    np.sign,
+    formula="x / |x|",
+    samples=lambda rng: [case(rng.normal(size=(2, 3)) + 1j * rng.normal(size=(2, 3)))],
+)
+def phase(x: Any) -> Any:
+    """x / |x|, and 0 of 0; of real numbers a step without derivative; see `numpy.sign`."""
+    x = as_array(x)
+    return x * e.reciprocal_or_zero(e.absolute(x)) if x.dtype.kind == "c" else e.sign(x)
