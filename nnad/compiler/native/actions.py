@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnad.compiler.native.ir import Place, Unsupported
+from nnad.compiler.native.ir import Place, Unsupported, address_of
 from nnad.compiler.native.kernels import require
 from nnad.compiler.native.loops import nest
 from nnad.compiler.native.module import Module
@@ -169,16 +169,16 @@ def joined(arrays: list[Any]) -> list[np.ndarray]:
     """The arrays as few flat vectors: those that lie end to end become one."""
     require(all(a is not None and a.flags.c_contiguous for a in arrays), "scattered gradients")
     flat: list[np.ndarray] = []
-    for array in sorted(arrays, key=_address):
+    for array in sorted(arrays, key=address_of):
         before = flat[-1] if flat else None
         if (
             before is not None
             and owner_of(before) is owner_of(array)
             and owner_of(array).ndim == 1
-            and _address(before) + before.nbytes == _address(array)
+            and address_of(before) + before.nbytes == address_of(array)
         ):
             owner = owner_of(array)
-            start = (_address(before) - _address(owner)) // owner.itemsize
+            start = (address_of(before) - address_of(owner)) // owner.itemsize
             flat[-1] = owner[start : start + before.size + array.size]
         else:
             flat.append(array.reshape(-1))
@@ -190,10 +190,6 @@ def owner_of(array: np.ndarray) -> np.ndarray:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
 
 
 ACTIONS: dict[str, Callable[[Module, Instruction], None]] = {"clip_grad_norm": clip_norm}

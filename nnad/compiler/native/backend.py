@@ -20,9 +20,10 @@ from nnad.compiler.native import (
 from nnad.compiler.native.actions import native_action, optimizer_update
 from nnad.compiler.native.blas import Blas
 from nnad.compiler.native.fusion import decompose, fuse
-from nnad.compiler.native.ir import Unsupported
+from nnad.compiler.native.inputs import DIRECT_FROM, DirectInput, ranges
+from nnad.compiler.native.ir import Unsupported, address_of
 from nnad.compiler.native.kernels import NATIVE
-from nnad.compiler.native.module import Module
+from nnad.compiler.native.module import CHECK, Module
 from nnad.compiler.native.pool import pool
 from nnad.compiler.program import Instruction, Program
 from nnad.compiler.source import SourceWriter
@@ -75,7 +76,8 @@ class _Builder:
         self.flags: list[str] = []  # lines that say which gradients are there
         self.prepares: list[str] = []
         self.module: Module | None = None
-        self.modules = 0
+        self.tables: list[tuple[np.ndarray, dict[int, int]]] = []
+        self.held: list[np.ndarray] = []
         self.collected = {
             id(i.facts["leaf"])
             for i in program.instructions
@@ -143,21 +145,23 @@ class _Builder:
             return
         run = jit.load(module.text(), "run")
         table = module.table()
-        address = self.writer.name("table", table.__array_interface__["data"][0])
+        address = self.writer.name("table", address_of(table))
         self.writer.keep(module, table)
+        self.tables.append((table, module.slots))
+        self.held += module.held
         function = self.writer.name("native", run)
         if self.threads > 1:
-            job = np.array([jit.address_of(run), table.ctypes.data, module.state.ctypes.data])
+            job = np.array([jit.entry_point(run), address_of(table), address_of(module.state)])
             team.keep(job, table)
-            at = self.writer.name("job", job.ctypes.data)
+            at = self.writer.name("job", address_of(job))
             helpers = self.writer.name("pool", pool())
             self.lines.append(f"{helpers}.run({function}, {address}, {at}, {self.threads})")
         else:
             self.lines.append(f"{function}({address}, 0)")
-        if "check" in module.calls:
+        if CHECK in module.calls:
             status = self.writer.name("status", module.status)
             failed = self.writer.name("failed", module.failures)
-            self.lines.append(f"if {status}[0]: explain_failure({status}, {failed})")
+            self.lines.append(f"if {status}[0]: explain_failure({status}, {failed}, inputs)")
             self.writer.namespace["explain_failure"] = explain_failure
 
     def _flush_flags(self) -> None:
@@ -165,36 +169,49 @@ class _Builder:
         self.flags = []
 
     def _text(self) -> str:
-        names = [v.name for v in self.program.inputs]
-        copies = [
-            f"np.copyto({self.writer.reference(v)}, {name})"
-            for v, name in zip(self.program.inputs, names, strict=True)
-            if v in self.plan.arrays
-        ]
         returned = ", ".join(self.writer.returned(x) for x in self.program.outputs)
-        self.writer.namespace["set_blas_threads"] = self.blas.set_threads
-        self.writer.namespace["blas_threads"] = self.blas.get_threads
-        body = [
-            "threads = blas_threads()",
-            "set_blas_threads(1)",
-            *self.prepares,
-            *copies,
-            *self.lines,
-            "set_blas_threads(threads)",
-            f"return [{returned}]",
-        ]
+        self.writer.namespace["blas_on_one_thread"] = self.blas.on_one_thread
+        inputs = self._inputs()
+        body = ["with blas_on_one_thread:"]
+        body += [f"    {line}" for line in (*self.prepares, *inputs, *self.lines)]
+        body += [f"return [{returned}]"]
+        names = ", ".join(v.name for v in self.program.inputs)
         head = [
             f"# {self.program.name}: {len(self.program.instructions)} operations "
             f"({self.program.captured} captured), {self.threads} thread(s), "
             f"{self.plan.nbytes} bytes of buffers.",
             "# Lines that begin with '#   ' are done by the native call that follows them.",
-            f"def step({', '.join(names)}):",
+            f"def step({names}):",
         ]
         return "\n".join([*head, *(f"    {line}" for line in body)]) + "\n"
 
+    def _inputs(self) -> list[str]:
+        """Lines that bring the arguments to where the program reads them."""
+        read_by_numpy = {v.root for v in self.writer.names}
+        planned = [v for v in self.program.inputs if v in self.plan.arrays]
+        buffers = [self.plan.arrays[v] for v in planned]
+        owned = ranges([*self.plan.blocks, *buffers])
+        others = [a for a in self.held if not any(x <= address_of(a) < y for x, y in owned)]
+        lines = []
+        for value, buffer in zip(planned, buffers, strict=True):
+            where = self.writer.reference(value)
+            if buffer.nbytes >= DIRECT_FROM and value not in read_by_numpy:
+                read = self.writer.name("read", DirectInput(buffer, self.tables, others))
+                lines.append(f"{read}({value.name})")
+            else:
+                lines.append(f"np.copyto({where}, {value.name})")
+        pairs = ", ".join(f"({self.writer.reference(v)}, {v.name})" for v in planned)
+        return [*lines, f"inputs = [{pairs}]"]
 
-def explain_failure(status: np.ndarray, failures: dict[int, Callable[[], None]]) -> None:
+
+def explain_failure(
+    status: np.ndarray,
+    failures: dict[int, Callable[[], None]],
+    inputs: list[tuple[np.ndarray, np.ndarray]],
+) -> None:
     """Raise the error of the operation that found its input impossible."""
     number = int(status[0])
     status[0] = 0
+    for buffer, argument in inputs:
+        np.copyto(buffer, argument)
     failures[number]()

@@ -7,19 +7,57 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 
+def after_fork(call: Callable[[], None]) -> None:
+    """Have `call` called in every forked process, where the system can fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
+class OneThread:
+    """A context in which BLAS uses one thread; the last of those that overlap restores it."""
+
+    def __init__(self, get_threads: Any, set_threads: Any) -> None:
+        self._get, self._set = get_threads, set_threads
+        self._users = self._before = 0
+        after_fork(self._start_anew)
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """In a forked process: none of the parent's threads is inside."""
+        self._lock = threading.Lock()
+        if self._users:
+            self._users = 0
+            self._set(self._before)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._before = self._get()
+                self._set(1)
+            self._users += 1
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._set(self._before)
+
+
 class Blas(NamedTuple):
-    """Addresses of cblas functions, and how the library's threads are counted and set."""
+    """Addresses of cblas functions, and the context in which they use one thread."""
 
     sgemm: int
     dgemm: int
-    set_threads: Any
-    get_threads: Any
+    on_one_thread: OneThread
 
 
 @functools.cache
@@ -33,8 +71,10 @@ def numpy_blas() -> Blas | None:
                 return Blas(
                     _address(library.scipy_cblas_sgemm64_),
                     _address(library.scipy_cblas_dgemm64_),
-                    library.scipy_openblas_set_num_threads64_,
-                    library.scipy_openblas_get_num_threads64_,
+                    OneThread(
+                        library.scipy_openblas_get_num_threads64_,
+                        library.scipy_openblas_set_num_threads64_,
+                    ),
                 )
             except (OSError, AttributeError):
                 continue

@@ -36,6 +36,11 @@ def type_of(dtype: Any) -> str:
         raise Unsupported(f"dtype {dtype}") from None
 
 
+def address_of(array: np.ndarray) -> int:
+    """Where the first element lies."""
+    return array.__array_interface__["data"][0]
+
+
 class Kernel:
     """One LLVM function under construction.
 
@@ -232,7 +237,7 @@ class Place:
     """Where an array lies: the address of its first element, and strides in elements."""
 
     def __init__(self, array: np.ndarray) -> None:
-        self.start: int = array.__array_interface__["data"][0]
+        self.start = address_of(array)
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = array.dtype
         self.type = type_of(array.dtype)

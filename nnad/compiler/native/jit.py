@@ -69,7 +69,7 @@ def load_many(ir: str, signatures: dict[str, tuple[Any, ...]]) -> dict[str, Call
     }
 
 
-def address_of(function: Any) -> int:
+def entry_point(function: Any) -> int:
     """Where a function that `load` gave lies."""
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import threading
 from typing import Any
 
 import numpy as np
 
 from nnad.compiler.native import jit, team
+from nnad.compiler.native.blas import after_fork
+from nnad.compiler.native.ir import address_of
 
 SPINS = 100_000  # looks at the board before a helper goes to sleep: about 100 microseconds
 
@@ -82,8 +83,8 @@ class Pool:
         )
         self._post, self._serve = code["post"], code["serve"]
         self._memory = np.zeros(64, np.int64)
-        self._board = self._memory.__array_interface__["data"][0]
-        os.register_at_fork(after_in_child=self._start_anew)
+        self._board = address_of(self._memory)
+        after_fork(self._start_anew)
         self._start_anew()
 
     def _start_anew(self) -> None:

@@ -18,6 +18,8 @@ import sys
 
 import numpy as np
 
+from nnad.compiler.native.ir import address_of
+
 SPINS = 1_000  # looks before a waiting thread goes to sleep: about 20 microseconds
 LINE = 8
 DONE, SLEEPERS, RUN, BEFORE, CLAIMS = 0, 8, 16, 24, 32
@@ -32,7 +34,7 @@ def new_state(kernels: int, threads: int) -> np.ndarray:
     """The state of a module with so many kernels."""
     state = np.zeros(CLAIMS + threads * row_length(kernels) + LINE, np.int64)
     keep(state)
-    return state[-state.ctypes.data % 64 // 8 :]
+    return state[-address_of(state) % 64 // 8 :]
 
 
 def keep(*arrays: np.ndarray) -> None:
