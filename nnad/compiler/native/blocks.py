@@ -121,17 +121,56 @@ def layer_norm_gradient(module: Module, instruction: Instruction) -> None:
 # Softmax --------------------------------------------------------------------------------------
 
 
-def softmax_row(k: Kernel, row: Place, index: Sequence[str], n: int | str) -> str:
-    """exp(x - max) of `row[*index, :n]` in place; returns 1 / sum."""
+def peak_of(k: Kernel, row: Place, index: Sequence[str], n: int | str) -> str:
+    """The largest of `row[*index, :n]`."""
     top = Accumulator(k, -np.inf)
     with k.loop(n) as j:
         top.larger(k.load(row, [*index, j]))
-    peak, total = top.value, Accumulator(k)
+    return top.value
+
+
+def exponentials(
+    k: Kernel, row: Place, target: Place, index: Sequence[str], n: int | str, peak: str
+) -> str:
+    """target = exp(row - peak) for the first `n`; returns their sum."""
+    total = Accumulator(k)
     with k.loop(n) as j:
         e = FLOAT["exp"](k, k.op("fsub", k.load(row, [*index, j]), peak))
-        k.store(row, [*index, j], e)
+        k.store(target, [*index, j], e)
         total.add(e)
-    return k.op("fdiv", k.number(1), total.value)
+    return total.value
+
+
+def softmax_row(k: Kernel, row: Place, index: Sequence[str], n: int | str) -> str:
+    """exp(x - max) of `row[*index, :n]` in place; returns 1 / sum."""
+    total = exponentials(k, row, row, index, n, peak_of(k, row, index, n))
+    return k.op("fdiv", k.number(1), total)
+
+
+@native("softmax", "log_softmax")
+def softmax(module: Module, instruction: Instruction) -> None:
+    """exp(x - max) / sum over the last axis, or its logarithm x - max - log(sum)."""
+    (x,), (y,) = instruction.args, instruction.outputs
+    require(isinstance(x, Value) and x.dtype == y.dtype, "a softmax of other numbers")
+    require(instruction.kwargs.get("axis", -1) in (-1, len(y.shape) - 1), "an inner axis")
+    require(len(y.shape) > 0 and y.array.size > 0, "no rows")
+    source, target = rows_of(module.place(x)), rows_of(module.place(y))
+    n, width = source.shape
+    k = module.kernel(y.dtype)
+    start, stop = module.share(k, n, n * width * EXP_COST, 1)
+    with k.loop(stop, start) as i:
+        peak = peak_of(k, source, [i], width)
+        total = exponentials(k, source, target, [i], width, peak)
+        if instruction.name == "softmax":
+            factor = k.op("fdiv", k.number(1), total)
+            with k.loop(width) as j:
+                k.store(target, [i, j], k.op("fmul", k.load(target, [i, j]), factor))
+        else:
+            shift = FLOAT["log"](k, total)
+            with k.loop(width) as j:
+                below = k.op("fsub", k.load(source, [i, j]), peak)
+                k.store(target, [i, j], k.op("fsub", below, shift))
+    module.call(k)
 
 
 # Attention ------------------------------------------------------------------------------------

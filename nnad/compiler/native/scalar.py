@@ -52,6 +52,10 @@ def _sigmoid(k: Kernel, x: str) -> str:
     return k.op("fdiv", k.number(1), k.op("fadd", k.number(1), e))
 
 
+def _silu(k: Kernel, x: str) -> str:
+    return k.op("fmul", x, _sigmoid(k, x))
+
+
 def _sign(k: Kernel, x: str) -> str:
     one, minus, zero = k.number(1), k.number(-1), k.number(0)
     signed = k.select(k.compare("ogt", x, zero), one, minus)
@@ -109,6 +113,7 @@ FLOAT: dict[str, Callable[..., Any]] = {
     "erf": _function("erf"),
     "sigmoid": _sigmoid,
     "expit": _sigmoid,
+    "silu": _silu,
     "sign": _sign,
     "relu": _relu,
     "power": _power,
