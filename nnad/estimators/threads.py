@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from nnad.compiler.native.blas import numpy_blas
 
@@ -20,12 +20,5 @@ def threads_for(operations: int) -> Iterator[None]:
         operations: multiplications and additions of one pass forward.
     """
     blas = numpy_blas() if operations <= SMALL else None
-    threads = 1 if blas is None else blas.get_threads()
-    if blas is None or threads == 1:
+    with nullcontext() if blas is None else blas.on_one_thread:
         yield
-        return
-    blas.set_threads(1)
-    try:
-        yield
-    finally:
-        blas.set_threads(threads)
