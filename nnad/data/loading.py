@@ -55,6 +55,8 @@ def load(
     source, options = checked(config, base_dirs)
     raw = source.load(options)
     _check_inputs(raw)
+    if options.tokens:
+        raw.extras["tokens"] = _count_tokens(raw, options)
     target = _target(raw, options)
     rows = _deal(raw, target, options, seed)
     preprocessor = Preprocessor.fit(
@@ -65,11 +67,11 @@ def load(
         impute=raw.impute,
         unit=raw.unit,
         row_shape=_row_shape(options, raw),
-        dtype=dtype,
+        dtype="int64" if options.tokens else dtype,
     )
     if options.standardize_target and target.task == "regression":
         preprocessor.fit_target(target.y[rows["train"]])
-    parts = {name: _part(raw, target, preprocessor, index) for name, index in rows.items()}
+    parts = {name: _part(raw, target, preprocessor, index, dtype) for name, index in rows.items()}
     return DataSplits(
         parts["train"],
         parts.get("validation"),
@@ -153,6 +155,24 @@ def _check_inputs(raw: Raw) -> None:
         raise DataError(problems)
 
 
+def _count_tokens(raw: Raw, options: Options) -> int:
+    """How many rows a table of the inputs needs: the largest one and 1."""
+    x = raw.x.numeric
+    if raw.x.codes is not None or options.standardize or options.smooth_clip:
+        raise ConfigError(
+            "data.tokens: goes with numbers only, and with neither standardize nor smooth_clip"
+        )
+    if not isinstance(x, np.ndarray):
+        raise ConfigError("data.tokens: inputs are held in memory; give smaller files")
+    bad = ~((x >= 0) & (x == np.round(x))).reshape(len(x), -1).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{raw.label}: with data.tokens inputs are whole numbers from 0 on; they are not in "
+            f"{_rows_in_words(bad)}"
+        )
+    return int(x.max(initial=0)) + 1
+
+
 def _rows_in_words(bad: np.ndarray) -> str:
     rows = np.flatnonzero(bad)
     shown = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
@@ -205,8 +225,8 @@ def _row_shape(options: Options, raw: Raw) -> tuple[int, ...] | None:
     return shape
 
 
-def _part(raw: Raw, target: Target, preprocessor: Preprocessor, rows: Rows) -> Split:
-    weight = None if raw.weight is None else raw.weight[rows].astype(preprocessor.dtype)
+def _part(raw: Raw, target: Target, preprocessor: Preprocessor, rows: Rows, dtype: str) -> Split:
+    weight = None if raw.weight is None else raw.weight[rows].astype(dtype)
     x: np.ndarray | LazyRows
     if target.task == "language_model":
         assert isinstance(raw.x.numeric, np.ndarray)
@@ -222,7 +242,7 @@ def _part(raw: Raw, target: Target, preprocessor: Preprocessor, rows: Rows) -> S
     y = target.y[rows]
     if target.class_names is None:
         y = preprocessor.scale_target(y)
-    return Split(x, y if y.dtype.kind == "i" else y.astype(preprocessor.dtype), weight)
+    return Split(x, y if y.dtype.kind == "i" else y.astype(dtype), weight)
 
 
 def _check_finite(x: np.ndarray, raw: Raw, preprocessor: Preprocessor) -> None:

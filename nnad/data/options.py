@@ -136,6 +136,12 @@ COMMON = (
         "squash scaled inputs x to x / sqrt(1 + (x / 3)^2), which keeps outliers within 3",
     ),
     Option(
+        "tokens",
+        bool,
+        False,
+        "inputs are whole numbers from 0 on, which an Embedding or EmbeddingBag reads",
+    ),
+    Option(
         "standardize_target",
         bool,
         False,

@@ -48,7 +48,7 @@ def build_model(config: Config, meta: Meta) -> Module:
         config._locations,
         data_arguments(meta),
         outputs_wanted(config.loss.name, config.loss.arguments, meta),
-        np.int64 if meta.task == "language_model" else np.float32,
+        np.int64 if {"tokens", "tokenizer"} & meta.extras.keys() else np.float32,
     )
     model, output = builder.assemble(config.model, meta.input_shape, config.trainer.dtype)
     problem = output_problem(config.loss.name, meta, output.shape)
@@ -95,6 +95,8 @@ def data_arguments(meta: Meta) -> dict[str, Any]:
         arguments["cardinalities"] = [column["cardinality"] for column in meta.categorical]
     if meta.task == "language_model":
         arguments["num_embeddings"] = meta.n_outputs
+    elif "tokens" in meta.extras:
+        arguments["num_embeddings"] = meta.extras["tokens"]
     return arguments
 
 

@@ -308,3 +308,19 @@ def test_a_missing_file_of_a_well_known_set_can_be_fetched(tmp_path) -> None:
     config = {"name": "idx", "path": "data/mnist"}
     with pytest.raises(DataError, match=r"; python scripts/fetch_data.py mnist brings it"):
         load(config, base_dirs=(tmp_path,))
+
+
+def test_tokens_stay_whole_numbers(tmp_path, rng) -> None:
+    x, y = rng.integers(0, 30, (40, 6)), rng.normal(size=40)
+    x[3, 2] = 30
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    config = {"name": "npz", "path": str(tmp_path / "d.npz"), "tokens": True, "split": "ordered"}
+    data = load(config)
+    assert data.train.x.dtype == np.int64 and data.train.y.dtype == np.float32
+    np.testing.assert_array_equal(data.train.x, x[:30])
+    assert data.meta.extras["tokens"] == 31
+    with pytest.raises(ConfigError, match=r"data\.tokens: goes with numbers only"):
+        load({**config, "standardize": True})
+    np.savez(tmp_path / "d.npz", x=x - 1, y=y)
+    with pytest.raises(DataError, match=r"whole numbers from 0 on; they are not in \d+ of 40 rows"):
+        load(config)

@@ -131,7 +131,7 @@ def test_outputs_follow_from_the_target():
 
 
 def test_a_text_tells_how_many_tokens_there_are():
-    meta = meta_of((6,), task="language_model", outputs=11)
+    meta = meta_of((6,), task="language_model", outputs=11, tokenizer={})
     model = build_model(config_of("[{Embedding: {embedding_dim: 2}}, Linear]"), meta)
     assert model[0].num_embeddings == model[1].out_features == 11
     few = "[{Embedding: {num_embeddings: 9, embedding_dim: 2}}, Linear]"
@@ -141,8 +141,15 @@ def test_a_text_tells_how_many_tokens_there_are():
         build_model(config_of("[{Embedding: {embedding_dim: 5}}]"), meta)
 
 
+def test_bags_of_tokens():
+    model = build_model(
+        config_of("[{EmbeddingBag: {embedding_dim: 2}}, Linear]"), meta_of((6,), tokens=9)
+    )
+    assert model[0].num_embeddings == 9
+
+
 def test_tied_weights():
-    meta = meta_of((6,), task="language_model", outputs=11)
+    meta = meta_of((6,), task="language_model", outputs=11, tokenizer={})
     entries = "[{Embedding: {embedding_dim: 4}}, ReLU, {TiedLinear: {weight: 0.weight}}]"
     model = build_model(config_of(entries), meta)
     assert model[2].weight is model[0].weight
