@@ -9,6 +9,7 @@ import numpy as np
 from nnad.autodiff.tensor import value_of
 from nnad.errors import ShapeError
 from nnad.initializers import glorot_uniform, normal
+from nnad.layers.diagnosis import check_sizes
 from nnad.layers.dropout import check_probability
 from nnad.layers.linear import Linear
 from nnad.layers.module import Module
@@ -67,6 +68,7 @@ class MultiHeadAttention(Module):
     ) -> None:
         super().__init__()
         kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        check_sizes(self, embed_dim=embed_dim, num_heads=num_heads, num_kv_heads=kv_heads)
         _check_heads(embed_dim, num_heads, kv_heads)
         self.embed_dim = embed_dim
         self.num_heads = num_heads

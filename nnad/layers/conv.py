@@ -11,6 +11,7 @@ import numpy as np
 from nnad.autodiff.tensor import value_of
 from nnad.errors import ShapeError
 from nnad.initializers import fans, initializer
+from nnad.layers.diagnosis import check_sizes
 from nnad.layers.linear import initial_bias
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
@@ -80,8 +81,9 @@ class _Conv(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        check_sizes(self, in_channels=in_channels, out_channels=out_channels, groups=groups)
         rng = as_generator(rng)
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"groups={groups} divides neither or only one of in_channels={in_channels} and "
                 f"out_channels={out_channels}"
@@ -278,8 +280,9 @@ class _ConvTranspose(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        check_sizes(self, in_channels=in_channels, out_channels=out_channels, groups=groups)
         rng = as_generator(rng)
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"groups={groups} divides neither or only one of in_channels={in_channels} and "
                 f"out_channels={out_channels}"
@@ -437,6 +440,7 @@ class Upsample(Module):
         super().__init__()
         if mode not in ("nearest", "bilinear"):
             raise ValueError(f'Upsample: mode is "nearest" or "bilinear", got {mode!r}')
+        check_sizes(self, scale_factor=scale_factor)
         self.scale_factor = scale_factor
         self.mode = mode
 

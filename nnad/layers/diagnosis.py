@@ -9,12 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nnad.errors import ShapeError
 
 if TYPE_CHECKING:
     from nnad.layers.module import Module
 
-__all__ = ["LayerError", "OutOfRangeError", "locate"]
+__all__ = ["LayerError", "OutOfRangeError", "check_sizes", "locate"]
+
+
+def check_sizes(layer: Module, **sizes: Any) -> None:
+    """Raise a ValueError unless every size, or every part of one, is a whole number from 1 on."""
+    for name, size in sizes.items():
+        for n in size if isinstance(size, (tuple, list)) else (size,):
+            if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+                raise ValueError(
+                    f"{type(layer).__name__}: {name} is a whole number from 1 on, got {size!r}"
+                )
 
 
 class LayerError(ShapeError):

@@ -12,6 +12,7 @@ import numpy as np
 
 from nnad.autodiff.tensor import Tensor, stop_gradient, value_of
 from nnad.initializers import initializer
+from nnad.layers.diagnosis import check_sizes
 from nnad.layers.module import Module, ModuleList
 from nnad.layers.parameter import Parameter
 from nnad.ops import any as any_along
@@ -64,6 +65,7 @@ class Embedding(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        check_sizes(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
@@ -114,6 +116,7 @@ class EmbeddingBag(Module):
         super().__init__()
         if mode not in ("mean", "sum", "max"):
             raise ValueError(f'EmbeddingBag: mode is "mean", "sum" or "max", got {mode!r}')
+        check_sizes(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.mode = mode

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnad.autodiff.tensor import value_of
 from nnad.initializers import initializer
+from nnad.layers.diagnosis import check_sizes
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
 from nnad.ops import linear, multiply, reshape, transpose
@@ -47,6 +48,7 @@ class Linear(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        check_sizes(self, in_features=in_features, out_features=out_features)
         rng = as_generator(rng)
         self.in_features = in_features
         self.out_features = out_features
@@ -174,6 +176,7 @@ class Scale(Module):
 
     def __init__(self, num_features: int, *, dtype: Any = "float32") -> None:
         super().__init__()
+        check_sizes(self, num_features=num_features)
         self.num_features = num_features
         self.scale = Parameter(np.ones(num_features, dtype))
 
@@ -211,6 +214,8 @@ class Bilinear(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        sizes = {"in1_features": in1_features, "in2_features": in2_features}
+        check_sizes(self, **sizes, out_features=out_features)
         rng = as_generator(rng)
         self.in1_features = in1_features
         self.in2_features = in2_features

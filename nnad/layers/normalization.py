@@ -10,6 +10,7 @@ import numpy as np
 
 from nnad.autodiff.tensor import value_of
 from nnad.distributed.collective import synchronized_batch_norm, synchronizes_batch_norm
+from nnad.layers.diagnosis import check_sizes
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
 from nnad.ops import reshape
@@ -61,6 +62,7 @@ class _BatchNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        check_sizes(self, num_features=num_features)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -153,6 +155,7 @@ class LayerNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        check_sizes(self, normalized_shape=normalized_shape)
         self.normalized_shape = normalized_shape
         self.shape = _as_shape(normalized_shape)
         self.eps = eps
@@ -207,6 +210,7 @@ class RMSNorm(Module):
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5, *, dtype: Any = "float32"
     ) -> None:
         super().__init__()
+        check_sizes(self, normalized_shape=normalized_shape)
         self.normalized_shape = normalized_shape
         self.shape = _as_shape(normalized_shape)
         self.eps = eps
@@ -245,7 +249,8 @@ class GroupNorm(Module):
         self, num_groups: int, num_channels: int, eps: float = 1e-5, *, dtype: Any = "float32"
     ) -> None:
         super().__init__()
-        if num_groups < 1 or num_channels % num_groups:
+        check_sizes(self, num_groups=num_groups, num_channels=num_channels)
+        if num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: num_channels={num_channels} does not divide into "
                 f"num_groups={num_groups} groups"
@@ -287,6 +292,7 @@ class _InstanceNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
+        check_sizes(self, num_features=num_features)
         self.num_features = num_features
         self.eps = eps
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None

@@ -10,6 +10,7 @@ import numpy as np
 from nnad.autodiff.tensor import Tensor, value_of
 from nnad.errors import ShapeError
 from nnad.initializers import uniform
+from nnad.layers.diagnosis import check_sizes
 from nnad.layers.dropout import check_probability
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
@@ -42,11 +43,7 @@ class _Recurrent(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
-        if min(input_size, hidden_size, num_layers) < 1:
-            raise ValueError(
-                f"{type(self).__name__}: input_size, hidden_size and num_layers are 1 or more, got "
-                f"{input_size}, {hidden_size}, {num_layers}"
-            )
+        check_sizes(self, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from nnad.layers.activations import activation as activation_layer
 from nnad.layers.attention import MultiHeadAttention
+from nnad.layers.diagnosis import check_sizes
 from nnad.layers.dropout import Dropout
 from nnad.layers.linear import Linear
 from nnad.layers.module import Module
@@ -76,6 +77,7 @@ class TransformerEncoderLayer(_TransformerLayer):
         super().__init__()
         rng = None if rng is None else as_generator(rng)
         hidden = 4 * d_model if dim_feedforward is None else dim_feedforward
+        check_sizes(self, d_model=d_model, num_heads=num_heads, dim_feedforward=hidden)
         self.d_model = d_model
         self.norm_first = norm_first
         self.self_attn = MultiHeadAttention(
@@ -129,6 +131,7 @@ class TransformerDecoderLayer(_TransformerLayer):
         super().__init__()
         rng = None if rng is None else as_generator(rng)
         hidden = 4 * d_model if dim_feedforward is None else dim_feedforward
+        check_sizes(self, d_model=d_model, num_heads=num_heads, dim_feedforward=hidden)
         self.d_model = d_model
         self.norm_first = norm_first
         self.self_attn = MultiHeadAttention(d_model, num_heads, dropout, bias, rng=rng, dtype=dtype)
