@@ -177,7 +177,8 @@ class _Builder:
             supplied["out_features"] = self.out_features
         missing = layer.entry.required - layer.arguments.keys() - supplied.keys()
         for name in sorted(missing & {*DATA_ARGUMENTS, "out_features"}):
-            self.report((*layer.path, name), "is missing, and does not follow from the data")
+            hint = "; set data.tokens: true if inputs are tokens" * (name == "num_embeddings")
+            self.report((*layer.path, name), f"is missing, and does not follow from the data{hint}")
         if missing:
             return None
         if self.too_small(layer):
