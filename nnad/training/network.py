@@ -167,12 +167,16 @@ class _Builder:
 
     def make(self, layer: LayerEntry, sample: np.ndarray | None) -> Module | None:
         """Make a layer, with the layers in it; None if that cannot be done."""
+        from nnad.layers import ColumnEmbedding
+
         if layer.children:
             return self.make_container(layer, sample)
         sizes = self.input_sizes(layer, sample)
         if sizes is None:
             return None
         supplied = {**sizes, **self.data_arguments}
+        if not all(isinstance(before, ColumnEmbedding) for before in self.layers):
+            supplied.pop("numeric_features", None)  # numbers and categories are mixed by now
         if layer.is_last and self.out_features is not None:
             supplied["out_features"] = self.out_features
         missing = layer.entry.required - layer.arguments.keys() - supplied.keys()

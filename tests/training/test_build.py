@@ -176,6 +176,8 @@ def test_only_numbers_are_embedded_periodically():
     model = build_model(config_of("[{PeriodicEmbedding: {embedding_dim: 5}}, Linear]"), data.meta)
     assert model[0].numeric_features == 2
     assert model[1].in_features == 2 * 5 + 2
+    later = build_model(config_of("[ReLU, PeriodicEmbedding, Linear]"), data.meta)
+    assert later[1].numeric_features == 4
 
 
 def test_groups_of_parameters():

@@ -280,6 +280,13 @@ def test_bad_trainer_values(override, words):
         assert problem.startswith(f"override {override}: {override.partition('=')[0]}")
 
 
+def test_short_epochs_need_an_order_of_their_own():
+    short = ["trainer.steps_per_epoch=2"]
+    (problem,) = problems_of(BASE, [*short, "data.shuffle=false"])
+    assert "trainer.steps_per_epoch: with data.shuffle: false every epoch takes" in problem
+    parse_config(BASE, short)
+
+
 def test_early_stopping_needs_a_validation_part():
     (problem,) = problems_of(BASE, ["data.validation_size=0"])
     assert problem.startswith("job.yaml:13: trainer.early_stopping.monitor: 'val_loss' needs a")

@@ -43,7 +43,7 @@ def check_components(config: Config, skip: Collection[Any] = ()) -> list[str]:
         problem for name, check in checks.items() if name not in skip for problem in check(config)
     ]
     if not {"data", "trainer", "metrics"} & set(skip):
-        found += _check_early_stopping(config)
+        found += [*_check_early_stopping(config), *_check_short_epochs(config)]
     return [f"{config.where(*path)}: {message}" for path, message in found]
 
 
@@ -201,6 +201,17 @@ def _check_early_stopping(config: Config) -> list[tuple[Path, str]]:
         )
         return [(path, message)]
     return []
+
+
+def _check_short_epochs(config: Config) -> list[tuple[Path, str]]:
+    """Check that epochs which end before all rows were seen do not begin with the same ones."""
+    values, _ = data_options.check(config.data.model_dump())
+    if config.trainer.steps_per_epoch is None or values.get("shuffle", True):
+        return []
+    message = (
+        "with data.shuffle: false every epoch takes the same first rows; leave one of them out"
+    )
+    return [(("trainer", "steps_per_epoch"), message)]
 
 
 def has_validation(values: dict[str, Any]) -> bool:
