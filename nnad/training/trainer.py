@@ -390,7 +390,11 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.epoch >= self.epochs or self.stopped_early
+        if self.steps is None:
+            done = self.epoch >= self.epochs
+        else:  # in epochs, of which a run that was lengthened may have more than it would need
+            done = self.out_of_steps and not self.steps_in_epoch
+        return done or self.stopped_early
 
     def summarize_epoch(self) -> dict[str, float]:
         """The row of the history for the epoch that ends."""

@@ -175,6 +175,17 @@ def test_a_run_can_be_limited_in_steps(steps, epochs, last):
     assert (trainer.step, len(history["step"]), history["step"][-1]) == (last, epochs, last)
 
 
+@pytest.mark.parametrize("steps", [8, 10, 12, 23])
+def test_a_run_limited_in_steps_can_be_lengthened_by_any_number(steps):
+    first = make_trainer(steps=7)  # ends within its second epoch of five steps
+    first.fit(make_split())
+    second = make_trainer(steps=steps)
+    restore(second, capture(first))
+    history = second.fit(make_split())
+    assert second.step == history["step"][-1] == steps
+    assert history["epoch"] == list(range(1, len(history["step"]) + 1))
+
+
 def test_a_line_search_evaluates_the_same_batches_again():
     model = make_model()
     lbfgs = optimizers.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
