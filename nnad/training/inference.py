@@ -18,7 +18,7 @@ from nnad.errors import CheckpointError, ShapeError, UserError
 from nnad.training import checkpoint
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
-from nnad.training.job import load_data, make_trainer
+from nnad.training.job import load_data, make_trainer, require_same_data
 from nnad.training.network import build_model
 from nnad.training.parallel import predict_together
 from nnad.training.report import score_table
@@ -38,6 +38,7 @@ def evaluate_run(path: str) -> dict[str, float]:
     """
     folder, config = open_run(path)
     data = load_data(config)
+    require_same_data(folder, data)
     if data.test is None:
         raise UserError(f"{folder.config}: data.test_size is 0, so there is no test part to score")
     job = build(config, data)

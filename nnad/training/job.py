@@ -357,18 +357,23 @@ def preprocessing_state(meta: Meta) -> dict[str, Any]:
     return {"plain": plain, "arrays": arrays}
 
 
-def take_up(
-    folder: RunFolder, trainer: Trainer, data: DataSplits, state: Mapping[str, Any]
-) -> None:
-    """Put a trainer where a checkpoint was taken, after making sure that both belong together."""
+def require_same_data(folder: RunFolder, data: DataSplits) -> None:
+    """Raise a UserError if files have changed since the run began: its parts would be others."""
     saved = Meta.from_state(**checkpoint.load(folder.preprocessing)).fingerprint
     changed = [name for name, digest in data.meta.fingerprint.items() if saved.get(name) != digest]
     if changed:
         raise UserError(
-            f"{name}: has changed since {folder.path} began; resume with the data it began with, "
+            f"{name}: has changed since {folder.path} began; go on with the data it began with, "
             "or start a new run"
             for name in changed
         )
+
+
+def take_up(
+    folder: RunFolder, trainer: Trainer, data: DataSplits, state: Mapping[str, Any]
+) -> None:
+    """Put a trainer where a checkpoint was taken, after making sure that both belong together."""
+    require_same_data(folder, data)
     try:
         restore(trainer, state)
     except (ValueError, KeyError, TypeError, NnadError) as error:

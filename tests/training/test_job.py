@@ -287,9 +287,13 @@ def test_data_that_have_changed_are_noticed(workplace, nnad_main):
     status, _, err = nnad_main("train", "--config", "job.yaml", *job)
     assert (status, err) == (0, [])
     data.write_text("a,y\n" + rows.replace("7,1", "7,0"))
-    status, _, err = nnad_main("train", "--resume", "runs/job", "trainer.epochs=3")
-    assert (status, len(err)) == (2, 1)
-    assert "rows.csv: has changed" in err[0]
+    for command in (
+        ["train", "--resume", "runs/job", "trainer.epochs=3"],
+        ["evaluate", "runs/job"],
+    ):
+        status, _, err = nnad_main(*command)
+        assert (status, len(err)) == (2, 1)
+        assert "rows.csv: has changed" in err[0]
 
 
 # Damage ------------------------------------------------------------------------------------------
