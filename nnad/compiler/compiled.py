@@ -16,7 +16,7 @@ from nnad.compiler.choice import choose_backend, choose_threads
 from nnad.compiler.closure import looked_up
 from nnad.compiler.native.blas import numpy_blas
 from nnad.compiler.passes import optimize
-from nnad.compiler.program import Program, Value
+from nnad.compiler.program import Program, Value, forget_examples
 from nnad.compiler.source import build
 
 MAX_PROGRAMS = 16
@@ -41,6 +41,7 @@ class Replay:
             from nnad.compiler.native.backend import build_native
 
             self.run, self.source, self.plan = build_native(program, blas, threads)
+        forget_examples(program)
 
     def fits(self) -> bool:
         """Whether everything outside that the capture depended on is as it was."""

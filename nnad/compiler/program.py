@@ -145,6 +145,30 @@ def _text(item: Any) -> str:
     return repr(item)
 
 
+def forget_examples(program: Program) -> None:
+    """Let go of the arrays of the capture: of results only shape, dtype and layout stay."""
+    seen: set[Value] = set()
+    waiting = [v for i in program.instructions for v in (*i.inputs(), *i.outputs)]
+    while waiting:
+        value = waiting.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value.kind == RESULT and isinstance(value.array, np.ndarray):
+            value.array = _outline(value.array)
+        if value.base is not None:
+            waiting.append(value.base)
+        if value.producer is not None:
+            inner = (value.producer, *value.producer.facts.get("body", ()))
+            waiting += [v for i in inner for v in (*i.inputs(), *i.outputs)]
+
+
+def _outline(array: np.ndarray) -> np.ndarray:
+    """An array that looks like `array` and holds one element."""
+    one = np.empty(1, array.dtype)
+    return np.lib.stride_tricks.as_strided(one, array.shape, array.strides, writeable=False)
+
+
 class MalformedProgramError(AssertionError):
     """A pass left a program that cannot be run: a defect of the compiler."""
 

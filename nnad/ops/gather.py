@@ -11,7 +11,7 @@ from nnad.autodiff.tensor import value_of
 
 __all__ = ["add_rows", "take_rows"]
 
-ONE_HOT_LIMIT = 16384  # elements of a one-hot matrix up to which a matrix product adds rows fastest
+ONE_HOT_LIMIT = 65536  # elements of a one-hot matrix up to which a product adds rows as fast as any
 
 
 def _take_rows(table: Any, indices: Any, *, out: Any = None) -> Any:

@@ -191,7 +191,8 @@ class _Builder:
         planned = [v for v in self.program.inputs if v in self.plan.arrays]
         buffers = [self.plan.arrays[v] for v in planned]
         owned = ranges([*self.plan.blocks, *buffers])
-        others = [a for a in self.held if not any(x <= address_of(a) < y for x, y in owned)]
+        held = {(address_of(a), a.nbytes): a for a in self.held}
+        others = [a for (at, _), a in held.items() if not any(x <= at < y for x, y in owned)]
         lines = []
         for value, buffer in zip(planned, buffers, strict=True):
             where = self.writer.reference(value)
