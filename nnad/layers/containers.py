@@ -22,6 +22,11 @@ __all__ = [
 ]
 
 
+def _outputs(y: Any) -> Any:
+    """What a layer hands on: of a recurrent one, which returns outputs and state, the outputs."""
+    return y[0] if type(y) is tuple else y
+
+
 class Sequential(Module):
     """One module after another.
 
@@ -51,7 +56,7 @@ class Sequential(Module):
     def forward(self, x: Any) -> Any:
         """What the first layer takes to what the last one returns."""
         for layer in self._members.values():
-            x = layer(x[0] if type(x) is tuple else x)
+            x = layer(_outputs(x))
         return x
 
     def __len__(self) -> int:
@@ -82,8 +87,8 @@ class Residual(Module):
 
     def forward(self, x: Any) -> Any:
         """(...) to the same shape, or that of `shortcut(x)`."""
-        y = self.layer(x)
-        other = x if self.shortcut is None else self.shortcut(x)
+        y = _outputs(self.layer(x))
+        other = x if self.shortcut is None else _outputs(self.shortcut(x))
         if value_of(y).shape != value_of(other).shape:
             raise ValueError(
                 f"the layer turns shape {value_of(x).shape} into {value_of(y).shape}, which cannot "
@@ -109,7 +114,8 @@ class Concat(Module):
 
     def forward(self, x: Any) -> Any:
         """What all layers take to their joined results."""
-        return concatenate([layer(x) for _, layer in self.named_children()], axis=self.axis)
+        results = [_outputs(layer(x)) for _, layer in self.named_children()]
+        return concatenate(results, axis=self.axis)
 
     def extra_repr(self) -> str:
         """The axis."""
@@ -132,7 +138,7 @@ class Parallel(Module):
 
     def forward(self, x: Any) -> Any:
         """What all layers take to the sum of their results."""
-        results = [layer(x) for _, layer in self.named_children()]
+        results = [_outputs(layer(x)) for _, layer in self.named_children()]
         shapes = [value_of(y).shape for y in results]
         if len(set(shapes)) > 1:
             raise ValueError(f"the layers return shapes {shapes}, expected one and the same")

@@ -165,6 +165,10 @@ def test_recurrent_layers_pass_their_outputs_on():
     lstm = "{LSTM: {hidden_size: 6}}"
     model = build_model(config_of(f"[{lstm}, {lstm}, LastStep, Linear]"), meta_of((5, 2)))
     assert model[3].in_features == 6
+    two = "{GRU: {hidden_size: 2}}"
+    beside = f"[{{Residual: [{two}]}}, {{Parallel: [{two}, Identity]}}, {{Concat: [{two}, {two}]}}]"
+    model = build_model(config_of(f"[{beside}, LastStep, Linear]"), meta_of((5, 2)))
+    assert model[2].in_features == 4
     with pytest.raises(ConfigError, match=r"model.0.LSTM: returns outputs and state; put LastStep"):
         build_model(config_of(f"[{lstm}]"), meta_of((5, 2)))
 
