@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +81,13 @@ def _check_columns(table: Table, names: list[str]) -> None:
     problems = Problems()
     for name in names:
         if name not in table.columns:
-            hint = did_you_mean(name, table.header) or f"; it has {', '.join(table.header)}"
+            hint = did_you_mean(name, table.header) or f"; it has {_some(table.header)}"
             problems.add("missing columns", f"{table.path}: no column {name!r}{hint}")
     problems.raise_any()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _check_cells(table: Table, preprocessor: Preprocessor) -> None:

@@ -64,13 +64,16 @@ def predict_file(path: str, rows: str, output: str) -> int:
     folder, config = open_run(path)
     require_place(Path(output), rows)
     meta = Meta.from_state(**checkpoint.load(folder.preprocessing))
+    if meta.task == "language_model":
+        raise UserError(f"{folder.config}: a language model writes text: nnad generate {path}")
     options = config.data.options
     separators = {key: options[key] for key in ("delimiter", "decimal") if key in options}
     x = read_rows(rows, meta, **separators)
     model = build_model(config, meta)
     load_weights(model, folder)
     outputs = predict_together(model, x, world())
-    columns = prediction_columns(outputs, meta, config.loss.name)
+    quantiles = config.loss.arguments.get("q")
+    columns = prediction_columns(outputs, meta, config.loss.name, quantiles)
     world().lead(lambda: write_columns(Path(output), columns))
     return len(outputs)
 
@@ -129,13 +132,16 @@ def require_place(output: Path, rows: str) -> None:
 # What is written ----------------------------------------------------------------------------------
 
 
-def prediction_columns(outputs: np.ndarray, meta: Meta, loss: str) -> dict[str, np.ndarray]:
+def prediction_columns(
+    outputs: np.ndarray, meta: Meta, loss: str, quantiles: Any = None
+) -> dict[str, np.ndarray]:
     """Columns by name: predictions, and probabilities where there are classes.
 
     Args:
         outputs: what the model returned.
         meta: names of classes and targets, units of the target.
         loss: name of the loss, which says what the outputs stand for.
+        quantiles: those that the outputs are, if the loss says so.
     """
     if meta.task == "classification" and meta.class_names is not None:
         names = np.array(meta.class_names, object)
@@ -151,7 +157,7 @@ def prediction_columns(outputs: np.ndarray, meta: Meta, loss: str) -> dict[str, 
     if flat.shape[1] == 1:
         return {"prediction": meta.preprocessor.inverse_target(flat[:, 0])}
     values = meta.preprocessor.inverse_target(outputs).reshape(flat.shape)
-    names_ = meta.target_names
+    names_ = list(map(str, quantiles)) if isinstance(quantiles, list) else meta.target_names
     if len(names_) != flat.shape[1]:
         names_ = [str(i) for i in range(flat.shape[1])]
     return {f"prediction_{name}": values[:, i] for i, name in enumerate(names_)}

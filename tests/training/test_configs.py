@@ -72,3 +72,13 @@ def test_the_header_tells_what_to_expect_and_where_data_come_from(config):
     assert any(character.isdigit() for character in head.partition("\n")[2])
     needs = config.stem in STAND_INS
     assert ("scripts/fetch_data.py" in head and "data.path=" in head) == needs
+
+
+def test_quantiles_are_predicted_under_their_names(workplace, nnad_main):
+    config, rows = ROOT / "configs" / "quantile_regression.yaml", ROOT / "data" / "rides.csv"
+    assert nnad_main("train", "--config", config, "trainer.epochs=1")[0] == 0
+    run = "runs/quantile_regression"
+    assert nnad_main("predict", run, "--input", rows, "--output", "y.csv")[0] == 0
+    head, *lines = (workplace.folder / "y.csv").read_text().splitlines()
+    assert head == "prediction_0.1,prediction_0.5,prediction_0.9"
+    assert len(lines) == 2016

@@ -71,6 +71,13 @@ def test_every_tokenizer_reads_the_prompt_and_writes_text(workplace, nnad_main, 
     assert status == 0 and out[0].startswith("the cat")
 
 
+def test_predict_leads_to_generate(workplace, nnad_main):
+    write_text(workplace)
+    assert nnad_main("train", "--config", "job.yaml")[0] == 0
+    status, _, err = nnad_main("predict", "runs/text", "--input", "text.txt", "--output", "y.csv")
+    assert status == 2 and err[0].endswith("a language model writes text: nnad generate runs/text")
+
+
 def test_what_cannot_be_written_is_told_in_a_line(workplace, nnad_main, finished):
     write_text(workplace)
     assert nnad_main("train", "--config", "job.yaml")[0] == 0
