@@ -1,10 +1,13 @@
 """Every file in configs/ trains: a few steps, on small data where its own do not ship."""
 
+import re
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from nnad.training.config import parse_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -62,6 +65,17 @@ def test_a_few_steps_lead_to_a_summary(config, workplace, nnad_main):
     assert (status, err) == (0, [])
     assert (workplace.folder / "runs" / config.stem / "summary.json").exists()
     assert out
+
+
+def test_the_examples_of_the_page_about_jobs_are_right():
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) > 4
+    rest = {"data": "digits", "model": "[Linear]", "loss": "cross_entropy"}
+    for example in examples:
+        given = re.findall(r"^(\w+):", example, re.MULTILINE)
+        lines = [f"{key}: {value}" for key, value in rest.items() if key not in given]
+        parse_config("\n".join([*lines, example]))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
