@@ -192,7 +192,7 @@ def value_and_grad(
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         lin = Linearization(f, args, _argnums(argnums, args, "grad"), "grad", kwargs, has_aux)
         values = [value_of(x) for x in lin.outputs]
-        if len(values) != 1 or np.size(values[0]) != 1:
+        if len(values) != 1 or getattr(values[0], "size", 1) != 1:
             shapes = [*map(np.shape, values)]
             raise TypeError(
                 f"grad needs a function with a scalar result, got shape(s) {shapes}; reduce with "
