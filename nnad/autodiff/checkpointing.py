@@ -25,19 +25,20 @@ def checkpoint(f: Function) -> Function:
     check_function(f, "checkpoint")
 
     @wraps(f)
-    def wrapped(*args: Any) -> Any:
-        leaves, rebuild = flatten(args)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        leaves, rebuild = flatten((args, kwargs))
         differentiable = [i for i, x in enumerate(leaves) if is_recorded(x)]
 
         def call(*xs: Any) -> Any:
             filled = list(leaves)
             for i, x in zip(differentiable, xs, strict=True):
                 filled[i] = x
-            return f(*rebuild(filled))
+            args, kwargs = rebuild(filled)
+            return f(*args, **kwargs)
 
         tensors = [leaves[i] for i in differentiable]
         if not state.recording:
-            return f(*args)
+            return f(*args, **kwargs)
         return _Replay(call, len(tensors)).run(tensors)
 
     return wrapped

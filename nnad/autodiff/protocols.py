@@ -178,8 +178,11 @@ def missing(name: str) -> MissingRuleError:
     )
 
 
-def instead() -> str:
-    """What to write where a function of SciPy, which knows no Tensors, is about to lose one."""
+def instead(how: str) -> str:
+    """What to write in place of what is about to lose a gradient, such as a function of SciPy."""
+    constant = "use .detach() or nnad.stop_gradient(x) first if it is meant as a constant"
+    if not how.startswith("np."):
+        return f"{constant}, or stay with NumPy functions and indexing, which record"
     frame: Any = sys._getframe(1)
     ops = sys.modules.get("nnad.ops")
     found = ""
@@ -192,9 +195,9 @@ def instead() -> str:
     if found:
         return f"call nnad.ops.{found} instead, or set SCIPY_ARRAY_API=1 before SciPy is imported"
     return (
-        "use .detach() or nnad.stop_gradient(x) first if it is meant as a constant, or stay with "
-        "NumPy functions, which record (np.stack([a, b]) instead of np.array([a, b])); many of "
-        "SciPy's and scikit-learn's do as well once SCIPY_ARRAY_API=1 is set in the environment"
+        f"{constant}, or stay with NumPy functions, which record (np.stack([a, b]) instead of "
+        "np.array([a, b])); many of SciPy's and scikit-learn's do as well once SCIPY_ARRAY_API=1 "
+        "is set in the environment"
     )
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -124,12 +124,14 @@ class Primitive:
     def __reduce__(self) -> Any:
         return _lookup, (self.name,)
 
-    def missing_rule(self, mode: str) -> MissingRuleError:
+    def missing_rule(self, mode: str, argument: int = 0) -> MissingRuleError:
         """The error for a derivative that was asked for but never defined."""
         define = "nnad.defvjp" if mode == "VJP" else "nnad.defvjp or nnad.defjvp"
+        where = f" for argument {argument}" if self.vjps else ""
         return MissingRuleError(
-            f"{self.name} has no {mode}: it was recorded, but no derivative rule is known; define "
-            f"one with {define}({self.name}, ...), or use nnad.stop_gradient on its argument"
+            f"{self.name} has no {mode}{where}: it was recorded, but no derivative rule is known; "
+            f"define one with {define}({self.name}, ...), one rule or None per argument, or use "
+            "nnad.stop_gradient on its argument"
         )
 
 
@@ -250,7 +252,7 @@ def _elementwise_rule(d: Any) -> Rule | None:
     if d is None:
         return None
     if callable(d):
-        code = getattr(d, "__code__", None)
+        code: Any = getattr(d, "__code__", None)
         fixed = code is not None and not (code.co_kwonlyargcount or code.co_flags & STARRED)
         if fixed and code.co_argcount == 2:  # the usual ones, called in half the time
             return lambda g, ans, x: g * d(ans, x)
@@ -406,7 +408,26 @@ def primitive(function: Callable[..., Any] | None = None, *, name: str = "") -> 
     """
     if function is None:
         return lambda f: primitive(f, name=name)
-    return Primitive(name or function.__name__, function, "user")
+    if not callable(function):
+        raise TypeError(f"@nnad.primitive expects a function, got {type(function).__name__}")
+    name = name or function.__name__
+
+    @wraps(function)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        out = function(*args, **kwargs)
+        return tuple(map(array, out)) if type(out) is tuple else array(out)
+
+    def array(out: Any) -> Any:
+        if isinstance(out, (np.ndarray, np.generic)):
+            return out
+        if isinstance(out, (int, float, complex)):
+            return np.asarray(out)[()]
+        raise TypeError(
+            f"{name}, an operation made with @nnad.primitive, returned {type(out).__name__}; "
+            "expected an ndarray, a number, or a tuple of them"
+        )
+
+    return Primitive(name, forward, "user")
 
 
 def defvjp(op: Primitive, *makers: Callable[..., Any] | None) -> None:

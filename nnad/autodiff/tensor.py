@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnad.errors import LeafMutationError, LostGradientError
+from nnad.errors import CotangentError, LeafMutationError, LostGradientError
 
 if TYPE_CHECKING:
     from nnad.autodiff.table import Primitive
@@ -133,6 +133,11 @@ class Tensor:
                 "cannot set .grad: this Tensor is not a leaf that collects gradients; "
                 "create it with requires_grad=True"
             )
+        if value is not None and np.shape(value_of(value)) != self.shape:
+            raise CotangentError(
+                f".grad: got shape {np.shape(value_of(value))}, expected the Tensor's own shape "
+                f"{self.shape}"
+            )
         if state.capture is not None:
             state.capture.set_gradient(self.node, value)
         else:
@@ -178,7 +183,7 @@ class Tensor:
 
             raise LostGradientError(
                 f"{how} on a Tensor that is being differentiated (shape {self.shape}, dtype "
-                f"{self.dtype}) would drop it from the derivative; {instead()}"
+                f"{self.dtype}) would drop it from the derivative; {instead(how)}"
             )
         if state.capture is not None:
             state.capture.refuse_value(self, how)
@@ -188,7 +193,7 @@ class Tensor:
         return np.array(self._leave("np.asarray(t) or np.array(t)"), dtype=dtype, copy=copy)
 
     def __float__(self) -> float:
-        return float(self._leave("float(t), or a function of the math module,").item())
+        return float(self._leave("float(t), math.f(t) or y[i] = t into an ndarray y").item())
 
     def __int__(self) -> int:
         return int(self._leave("int(t)").item())

@@ -52,7 +52,6 @@ class Linearization:
         kwargs: Any = NO_KWARGS,
         has_aux: bool = False,
     ) -> None:
-        self.caller = caller
         self.primals = tuple([args[i] for i in argnums])
         leaves, self.rebuild = flatten(self.primals)
         self.inputs = [_trace(x, caller) for x in leaves]
@@ -68,7 +67,12 @@ class Linearization:
             state.recording = before
         self.aux = None
         if has_aux:
-            result, self.aux = _split_aux(result, caller)
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise TypeError(
+                    f"{caller}(has_aux=True): the function returned {type(result).__name__}, "
+                    "expected a pair (value, aux)"
+                )
+            result, self.aux = result
         self.outputs, self.rebuild_output = flatten(result)
         self.target_nodes: list[Any] = [x.node for x in self.inputs]
         self.output_nodes = [x.node if isinstance(x, Tensor) else None for x in self.outputs]
@@ -116,10 +120,9 @@ class Linearization:
 def _trace(x: Any, caller: str) -> Tensor:
     """A fresh Tensor of `x`, tied to it where an enclosing transform records."""
     data = x.data if isinstance(x, Tensor) else x
-    if not isinstance(data, (np.ndarray, np.generic, Tensor)):
-        data = np.asarray(data)[()]
-    if data.dtype.kind not in "fc":
+    if not isinstance(data, (np.ndarray, np.generic, Tensor)) or data.dtype.kind not in "fc":
         check_differentiable(data, f"{caller}: an argument to differentiate")
+        data = np.asarray(data)[()]
     if is_recorded(x) and state.recording:
         return wrap(data, Node(TABLE["identity"], (data,), (x.node,), NO_KWARGS, data))
     return wrap(data, Leaf(data))
@@ -138,27 +141,19 @@ def _result(derivative: Any, like: Any) -> Any:
     return own(derivative)
 
 
-def _split_aux(result: Any, caller: str) -> tuple[Any, Any]:
-    if not (isinstance(result, tuple) and len(result) == 2):
-        raise TypeError(
-            f"{caller}(has_aux=True): the function returned {type(result).__name__}, expected a "
-            "pair (value, aux)"
-        )
-    return result
-
-
 def _argnums(argnums: Any, args: Sequence[Any], caller: str) -> tuple[int, ...]:
     """`argnums` as a tuple of valid positions."""
     if type(argnums) is int and 0 <= argnums < len(args):
         return (argnums,)
     many = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    for i in many:
-        if not isinstance(i, int) or not -len(args) <= i < len(args):
-            raise TypeError(
-                f"{caller}: argnums={argnums} does not fit a call with {len(args)} positional "
-                f"argument(s); pass what is differentiated by position"
-            )
-    return tuple(i % len(args) for i in many)
+    n = len(args)
+    places = [i % n for i in many if isinstance(i, int) and -n <= i < n]
+    if len(set(places)) < len(many):
+        raise TypeError(
+            f"{caller}: argnums={argnums} does not fit a call with {n} positional argument(s), "
+            "each named once; pass what is differentiated by position"
+        )
+    return tuple(places)
 
 
 def check_function(function: Any, caller: str) -> None:
@@ -201,7 +196,8 @@ def value_and_grad(
         (y,) = values
         seed = type(y)(1) if isinstance(y, np.inexact) else np.ones_like(y)
         if seed.dtype.kind not in "fc":
-            raise TypeError(f"grad needs a floating-point result, got dtype {seed.dtype}")
+            got = type(y).__name__ if seed.dtype == object else seed.dtype
+            raise TypeError(f"grad needs a floating-point result, got {got}")
         grads = lin.rebuild(lin.pull_back([seed]))
         value = (lin.value(), lin.released_aux()) if has_aux else lin.value()
         return value, grads[0] if isinstance(argnums, int) else grads
@@ -256,17 +252,22 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
         tangents: a tuple of the same structure and shapes.
     """
     check_function(f, "jvp")
-    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
-        raise TypeError(
-            f"jvp expects tuples of primals and tangents, got {type(primals).__name__} and "
-            f"{type(tangents).__name__}; write jvp(f, (x,), (v,))"
-        )
-    if len(primals) != len(tangents):
-        raise CotangentError(f"jvp: got {len(primals)} primals but {len(tangents)} tangents")
+    _check_pairs(primals, tangents, "jvp")
     lin = Linearization(f, primals, range(len(primals)), "jvp")
     leaves = flatten_like(tuple(tangents), lin.primals, "jvp's tangents")
     vs = lin.push_forward(_fit_all(leaves, lin.inputs, "jvp's tangent"))
     return lin.value(), lin.rebuild_output(vs)
+
+
+def _check_pairs(primals: Any, tangents: Any, caller: str) -> None:
+    """Raise unless both are tuples of the same length."""
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise TypeError(
+            f"{caller} expects tuples of primals and tangents, got {type(primals).__name__} and "
+            f"{type(tangents).__name__}; write {caller}(f, (x,), (v,))"
+        )
+    if len(primals) != len(tangents):
+        raise CotangentError(f"{caller}: got {len(primals)} primals but {len(tangents)} tangents")
 
 
 def _array(x: Any) -> Any:
@@ -298,8 +299,8 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     Returns:
         A tuple, one entry per primal.
     """
-    argnums = tuple(range(len(primals)))
-    return jvp(grad(f, argnums), primals, tangents)[1]
+    _check_pairs(primals, tangents, "hvp")
+    return jvp(grad(f, tuple(range(len(primals)))), primals, tangents)[1]
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto") -> Function:
@@ -323,6 +324,8 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto") 
         lin = Linearization(f, args, where, "jacobian", kwargs)
         ins = [x.data for x in lin.inputs]
         outs = [_array(x) for x in lin.outputs]
+        if any(out.dtype.kind not in "fcbiu" for out in outs):
+            raise TypeError(f"jacobian needs results of numbers, got {[x.dtype for x in outs]}")
         by_rows = sum(map(np.size, outs)) <= sum(map(np.size, ins))
         if mode == "reverse" or (mode == "auto" and by_rows):
             pairs = zip(lin.output_nodes, outs, strict=True)

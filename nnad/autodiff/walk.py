@@ -149,7 +149,7 @@ def pull_back(
                 try:
                     rule = rules[i]
                 except IndexError:
-                    raise primitive.missing_rule("VJP") from None
+                    raise primitive.missing_rule("VJP", i) from None
                 ct = rule and rule(g, ans, *args, **kwargs)
             if ct is not None:
                 x = node.args[i]
@@ -259,7 +259,13 @@ def push_forward(node: Node, tangents: list[Any], record: bool) -> Any:
     if not hasattr(v, "shape"):
         v = np.asarray(v)
     if v.shape != node.out.shape:
-        v = TABLE["broadcast_to"](v, shape=node.out.shape)
+        try:
+            v = TABLE["broadcast_to"](v, shape=node.out.shape)
+        except ValueError:
+            raise CotangentError(
+                f"the JVP of {primitive.name} returned a tangent of shape {v.shape} for an output "
+                f"of shape {node.out.shape}; a tangent has its output's shape"
+            ) from None
     return in_dtype(v, node.out.dtype)
 
 
@@ -303,11 +309,10 @@ def backward(tensor: Tensor, gradient: Any = None) -> None:
         )
     cotangents = reverse(Subgraph([node]), [(node, gradient)], record=False)
     for leaf in list(cotangents):
-        if isinstance(leaf, Leaf):
-            _collect(leaf, cotangents.pop(leaf))
+        _collect(leaf, cotangents.pop(leaf))
 
 
-def _collect(leaf: Leaf, ct: Any) -> None:
+def _collect(leaf: Any, ct: Any) -> None:
     """Add `ct` to the leaf's gradient, in its buffer if it has one."""
     if state.capture is not None:
         state.capture.collect(leaf, ct)
