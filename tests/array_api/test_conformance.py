@@ -43,6 +43,7 @@ NUMPYS = {
 }
 # Computed by another formula than NumPy's, or summed in another order.
 ROUNDED = {
+    "cumulative_prod",
     "mean",
     "sign",
     "std",
