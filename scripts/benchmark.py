@@ -45,6 +45,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--libraries", nargs="+", choices=[x.name for x in LIBRARIES])
     parser.add_argument("--rounds", type=int, default=9, help="turns each library gets")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn")
+    parser.add_argument(
+        "--patience", type=float, default=3.0, metavar="SECONDS",
+        help="how long to wait before a turn for other processes to leave the machine alone",
+    )  # fmt: skip
     parser.add_argument("--cores", type=int, help="use only so many cores")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
@@ -67,7 +71,9 @@ def main() -> int:
     for workload in WORKLOADS:
         if wanted and not wanted & {workload.name, workload.section}:
             continue
-        results = harness.measure(workload, libraries, options.rounds, options.seconds)
+        results = harness.measure(
+            workload, libraries, options.rounds, options.seconds, options.patience
+        )
         agree = agree and all(r.agrees for r in results)
         pages.append(tables.workload_table(workload, results))
         print(pages[-1], flush=True)

@@ -23,7 +23,17 @@ def test_nnad_computes_what_its_peers_compute(workload: str) -> None:
     peer = "sklearn" if workload == "predict-1" else "autograd"
     pytest.importorskip(peer)
     script = [sys.executable, ROOT / "scripts/benchmark.py", workload]
-    options = ["--libraries", "nnad", peer, "--rounds", "2", "--seconds", "0.001"]
+    options = [
+        "--libraries",
+        "nnad",
+        peer,
+        "--rounds",
+        "2",
+        "--seconds",
+        "0.001",
+        "--patience",
+        "0",
+    ]
     done = subprocess.run([*script, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]

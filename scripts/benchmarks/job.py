@@ -105,7 +105,8 @@ class Library:
 
 LIBRARIES = [
     Library("nnad", "nnad eager", "nnad_library", "eager", peer=False),
-    Library("nnad-compiled", "nnad compiled", "nnad_library", "compiled", False, caches=True),
+    Library("nnad-compiled", "nnad compiled", "nnad_library", "native", False, caches=True),
+    Library("nnad-numpy", "nnad compiled, NumPy", "nnad_library", "numpy", False, caches=True),
     Library("pytorch", "PyTorch eager", "pytorch", "eager"),
     Library("torch-compile", "torch.compile", "pytorch", "compiled", caches=True),
     Library("jax", "JAX jit", "jax_optax"),

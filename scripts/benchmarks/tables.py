@@ -13,7 +13,7 @@ from benchmarks.workloads import Workload
 
 PACKAGES = (
     "numpy",
-    "numba",
+    "llvmlite",
     "torch",
     "jax",
     "optax",
@@ -62,7 +62,9 @@ def workload_table(workload: Workload, results: Sequence[Result]) -> str:
     for r in results:
         if r.why_not:
             lines.append(f"- {r.library.title}: {r.why_not}")
-        elif not r.agrees:
+        elif r.disturbed:
+            lines.append(f"- {r.library.title}: others used the machine in {r.disturbed} rounds")
+        if not r.agrees:
             lines.append(f"- **{r.library.title} computes something else: {r.value!r}**")
     return "\n".join(lines).rstrip() + "\n"
 

@@ -57,12 +57,18 @@ def fused_loop(module: Module, instruction: Instruction) -> None:
     shape = body[0].outputs[0].shape
     inputs = list(instruction.inputs())
     places = {v: module.place(v) for v in (*inputs, *instruction.outputs)}
-    sizes, steps = merged(shape, [places[v].broadcast(shape) for v in places])
+    steps: Any = [places[v].broadcast(shape) for v in places]
+    sizes: Any = shape
+    by_columns = len(shape) == 2 and any(v in module.by_columns for v in inputs)
+    if by_columns:
+        module.by_columns.update(instruction.outputs)
+    else:
+        sizes, steps = merged(shape, steps)
     strides = dict(zip(places, steps, strict=True))
     dtype = next(v.dtype for v in places if v.dtype.kind == "f")
     kernel = module.kernel(dtype)
     cost = sum(8 if i.name in COSTLY else 1 for i in body)
-    with nest(module, kernel, sizes, int(np.prod(sizes)) * cost) as index:
+    with nest(module, kernel, sizes, int(np.prod(sizes)) * cost, by_columns) as index:
 
         def seen(value: Value) -> Place:
             return places[value].viewed(sizes, strides[value])
@@ -250,7 +256,17 @@ def product(module: Module, instruction: Instruction) -> None:
     require(x.type == y.type == out.type and out.type in ("float", "double"), "dtypes of a product")
     if y.ndim == 2 and x.ndim > 2:
         x, out = _as_matrix(x), _as_matrix(out)
+    if x.ndim == 2 and columns_are_shared(x.shape[0], y.shape[-1]):
+        module.by_columns.add(instruction.outputs[0])
     matrix_product(module, x, y, out)
+
+
+def columns_are_shared(m: int, n: int) -> bool:
+    """Whether the threads share the columns of an (m, n) product, not its rows.
+
+    Then what follows element by element is shared alike: each thread finds its part in its cache.
+    """
+    return m < n
 
 
 def _as_matrix(x: Place) -> Place:
@@ -296,7 +312,7 @@ def _base(kernel: Kernel, place: Place, steps: Sequence[int], index: Sequence[st
 def _shared_gemm(module: Module, kernel: Kernel, x: Place, y: Place, out: Place, add: bool) -> None:
     """One product, its rows or columns shared among the threads."""
     m, n = x.shape[-2], y.shape[-1]
-    rows = m >= n
+    rows = not columns_are_shared(m, n)
     start, stop = kernel.share(m if rows else n, module.threads, 16)
     count = kernel.emit(f"sub nsw i64 {stop}, {start}")
     zero = ["0"] * (x.ndim - 2)

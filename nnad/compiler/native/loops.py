@@ -37,12 +37,12 @@ def merged(
 
 @contextmanager
 def nest(
-    module: Module, kernel: Kernel, sizes: Sequence[int], work: int
+    module: Module, kernel: Kernel, sizes: Sequence[int], work: int, by_columns: bool = False
 ) -> Iterator[tuple[str, ...]]:
-    """Nested loops, the outermost shared among the threads; yields the indices."""
-    grain = GRAIN if len(sizes) == 1 else 1
+    """Nested loops, the outermost (or innermost) shared among the threads; yields the indices."""
+    shared = len(sizes) - 1 if by_columns else 0
+    grain = GRAIN if shared == len(sizes) - 1 else 1
     with ExitStack() as stack:
-        start, stop = module.share(kernel, sizes[0], work, grain)
-        indices = [stack.enter_context(kernel.loop(stop, start))]
-        indices += [stack.enter_context(kernel.loop(n)) for n in sizes[1:]]
-        yield tuple(indices)
+        start, stop = module.share(kernel, sizes[shared], work, grain)
+        bounds = [(stop, start) if axis == shared else (n, 0) for axis, n in enumerate(sizes)]
+        yield tuple(stack.enter_context(kernel.loop(*each)) for each in bounds)

@@ -41,6 +41,7 @@ class Module:
         self.calls: list[str] = []
         self.held: list[np.ndarray] = []  # arrays that are used by address
         self.slots: dict[int, int] = {}  # address -> its place in the table
+        self.by_columns: set[Value] = set()  # matrices of which each thread made some columns
         self.state = np.zeros(0, np.int64)  # of the threads
         self.status = np.zeros(16, np.int64)
         self.same_as: dict[str, str] = {}  # kernel -> the equal one that stands for it
