@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from nnad.array_api.data_types import check_device
-from nnad.array_api.results import returns_tensors
-from nnad.autodiff.tensor import value_of
+from nnad.array_api.results import as_tensors, returns_tensors
+from nnad.autodiff.tensor import Tensor, value_of
 from nnad.ops.arguments import as_array
+from nnad.ops.shape import full as full_of
 
 __all__ = [
     "arange",
@@ -91,14 +92,17 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> Any:
 
 @returns_tensors
 def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Any:
-    """An array of `shape` with one value everywhere."""
-    return np.full(shape, fill_value, dtype=dtype, device=device)
+    """An array of `shape` with one value everywhere, a number or a Tensor without axes."""
+    check_device(device)
+    if isinstance(fill_value, Tensor):
+        return np.copy(full_of(shape, fill_value, dtype))
+    return np.full(shape, fill_value, dtype=dtype)
 
 
 @returns_tensors
 def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Any:
     """An array in the shape of `x` with one value everywhere."""
-    return np.full_like(x, fill_value, dtype=dtype, device=device)
+    return np.full_like(as_tensors(x), fill_value, dtype=dtype, device=device)
 
 
 @returns_tensors

@@ -24,7 +24,7 @@ def any(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 @returns_tensors
-def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Any:
-    """Differences between neighbours, n times."""
+def diff(x: Any, /, n: int = 1, *, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    """Differences between neighbours, `n` times (scikit-learn gives that by position)."""
     ends = {"prepend": prepend, "append": append}
     return np.diff(x, n, axis, **{side: end for side, end in ends.items() if end is not None})

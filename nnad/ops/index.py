@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import case, explicit, implements, linear
-from nnad.autodiff.tensor import Tensor, value_of
+from nnad.autodiff.tensor import Tensor, state, value_of
 from nnad.autodiff.walk import unbroadcast
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
@@ -482,12 +482,12 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
 def _become(target: Any, result: Any, name: str) -> None:
     """Make `result` the new value of `target`, in its shape and dtype."""
     if not isinstance(target, Tensor):
-        if isinstance(result, Tensor):
+        if isinstance(result, Tensor) and (result.requires_grad or state.capture is not None):
             raise TypeError(
                 f"np.{name}: an ndarray cannot hold a recorded result; assign into a Tensor, for "
                 "example np.zeros_like(t), or use np.where"
             )
-        target[...] = result.reshape(target.shape)
+        target[...] = value_of(result).reshape(target.shape)
         return
     shaped = s._reshape(result, shape=tuple(target.shape))
     target.become(s.astype(shaped, target.dtype), f"np.{name}(x, ...)")

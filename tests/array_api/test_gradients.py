@@ -49,6 +49,8 @@ CALLS = {
     "clip": (lambda x, low: xp.clip(x, low, 0.6), M, np.array(0.4)),
     "asarray": (lambda x: xp.asarray([x[0, 0], x[1, 2]], copy=True), M),
     "astype": (lambda x: xp.astype(x, xp.complex128), M),
+    "full": (lambda x: xp.full((2, 3), x[0]), V),
+    "full_like": (lambda x: xp.full_like(M, x[0]), V),
     "linspace": (lambda x: xp.linspace(x[0], x[1], 4), V),
     "meshgrid": (lambda x: xp.meshgrid(x[:2], x[2:]), V),
     "tril": (lambda x: xp.tril(x, k=1), M),
@@ -116,8 +118,8 @@ CONSTANT = {
     # steps
     "ceil", "floor", "floor_divide", "round", "sign", "trunc",
     # new arrays
-    "arange", "empty", "empty_like", "eye", "fft.fftfreq", "fft.rfftfreq", "from_dlpack", "full",
-    "full_like", "ones", "ones_like", "zeros", "zeros_like",
+    "arange", "empty", "empty_like", "eye", "fft.fftfreq", "fft.rfftfreq", "from_dlpack", "ones",
+    "ones_like", "zeros", "zeros_like",
     # about shapes and dtypes
     "__array_namespace_info__", "broadcast_shapes", "can_cast", "finfo", "iinfo", "isdtype",
     "result_type",
