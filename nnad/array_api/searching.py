@@ -44,6 +44,6 @@ def searchsorted(x1: Any, x2: Any, /, *, side: Any = "left", sorter: Any = None)
 
 
 @returns_tensors
-def where(condition: Any, x1: Any, x2: Any, /) -> Any:
-    """`x1` where the condition holds, else `x2`."""
-    return np.where(condition, x1, x2)
+def where(condition: Any, x1: Any = None, x2: Any = None, /) -> Any:
+    """`x1` where the condition holds, else `x2`; alone, as scikit-learn writes it, `nonzero`."""
+    return np.nonzero(condition) if x1 is None and x2 is None else np.where(condition, x1, x2)

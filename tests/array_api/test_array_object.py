@@ -220,6 +220,13 @@ def test_writing_into_an_input_is_refused_and_says_what_to_write():
         Tensor(X, requires_grad=True)[0] = 1.0
 
 
+def test_what_libraries_write_beyond_the_standard():
+    x = xp.asarray([1.0, 4.0, 9.0])
+    assert np.asarray(xp.diff(x, 2)).tolist() == [2.0]
+    (places,) = xp.where(x > 2)
+    assert np.asarray(places).tolist() == [1, 2]
+
+
 # Attributes, devices, memory ------------------------------------------------------------------
 
 
