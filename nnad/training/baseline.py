@@ -97,17 +97,20 @@ def fit_baseline(estimator: Any, train: Any, where: str = "baseline") -> float:
     return perf_counter() - start
 
 
-def outputs_of(estimator: Any, x: Any, n_outputs: int) -> tuple[np.ndarray, bool]:
+def outputs_of(estimator: Any, x: Any, n_outputs: int, task: str = "") -> tuple[np.ndarray, bool]:
     """What the estimator answers, in the form of a network's outputs.
 
     Returns:
-        (outputs, soft): log-probabilities, (n,) log-odds where the network has one output, or the
-        predictions themselves; `soft` is false where classes are all that the estimator gives, so
-        that a loss of them means nothing.
+        (outputs, soft): log-probabilities, log-odds where the network has one output or several
+        labels, or the predictions themselves, a single one for each of several quantiles; `soft` is
+        false where classes are all that the estimator gives, so that a loss of them means nothing.
     """
     rows = _rows(x)
     if not hasattr(estimator, "classes_"):
-        return np.asarray(estimator.predict(rows)), True
+        y = np.asarray(estimator.predict(rows))
+        return (np.repeat(y[:, None], n_outputs, axis=1) if y.ndim == 1 < n_outputs else y), True
+    if task == "multi_label":
+        return _label_odds(estimator, rows)
     soft = hasattr(estimator, "predict_proba")
     if soft:
         p = np.asarray(estimator.predict_proba(rows))
@@ -119,6 +122,17 @@ def outputs_of(estimator: Any, x: Any, n_outputs: int) -> tuple[np.ndarray, bool
     every = np.full((len(rows), n_outputs), np.log(TINY))
     every[:, estimator.classes_] = log_p
     return every, soft
+
+
+def _label_odds(estimator: Any, rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """(rows, labels) log-odds, from one array of probabilities or from one per label."""
+    soft = hasattr(estimator, "predict_proba")
+    p = estimator.predict_proba(rows) if soft else estimator.predict(rows)
+    if isinstance(p, list):  # of (rows, classes), with only one class where the others never came
+        found = zip(p, estimator.classes_, strict=True)
+        p = np.stack([q @ np.asarray(classes, np.float64) for q, classes in found], axis=1)
+    p = np.clip(np.asarray(p, np.float64), TINY, 1 - TINY)
+    return np.log(p) - np.log1p(-p), soft
 
 
 def _rows(x: Any) -> np.ndarray:

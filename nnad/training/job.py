@@ -208,7 +208,7 @@ def run_baseline(
     scores = {}
     if data.test is not None:
         columns = predict(trainer.model, data.test.x[:1]).shape[-1]
-        outputs, soft = outputs_of(estimator, data.test.x, columns)
+        outputs, soft = outputs_of(estimator, data.test.x, columns, data.meta.task)
         scores = trainer.score(outputs, data.test)
         if not soft:
             del scores["loss"]

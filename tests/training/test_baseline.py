@@ -116,3 +116,31 @@ def test_predictions_are_what_a_regressor_answers(classes):
     fit_baseline(estimator, split)
     outputs, _ = outputs_of(estimator, split.x, 1)
     np.testing.assert_array_equal(outputs, estimator.predict(split.x.reshape(60, 4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("MLPClassifier", {"max_iter": 300}),
+        ("KNeighborsClassifier", {}),
+        ("RandomForestClassifier", {}),
+        ("RidgeClassifier", {}),
+    ],
+)
+def test_several_labels_are_answered_by_log_odds(name, params):
+    x = np.random.default_rng(0).standard_normal((80, 4))
+    y = np.concatenate([(x[:, :2] > 0), np.ones((80, 1))], axis=1)
+    estimator = make_estimator(name, params, 0)
+    fit_baseline(estimator, Split(x, y))
+    outputs, soft = outputs_of(estimator, x, 3, "multi_label")
+    np.testing.assert_array_equal(outputs > 0, estimator.predict(x) == 1)
+    assert soft == (name != "RidgeClassifier")
+
+
+def test_a_single_number_stands_for_every_quantile(classes):
+    split = Split(classes.x, classes.x[:, 0, 0].astype(np.float64))
+    estimator = make_estimator("Ridge", {}, 0)
+    fit_baseline(estimator, split)
+    outputs, _ = outputs_of(estimator, split.x, 3)
+    assert outputs.shape == (60, 3)
+    assert (outputs[:, 0] == outputs[:, 2]).all()
