@@ -145,8 +145,8 @@ def of_integers(xs: Iterable[Any]) -> bool:
 
     A program could not replay what is computed without an entry of the table.
     """
-    kinds = (x.dtype.kind for x in xs if isinstance(x, Tensor))
-    return state.capture is None and all(kind in "iub" for kind in kinds)
+    kinds = {x.dtype.kind for x in xs if isinstance(x, Tensor)}
+    return state.capture is None and bool(kinds) and kinds <= set("iub")
 
 
 def implementation(function: Any) -> Callable[..., Any]:
