@@ -146,7 +146,13 @@ def _left_out(self: Tensor, name: str) -> Any:
     raise AttributeError(message, name=name, obj=self)
 
 
+def _round(self: Tensor, ndigits: int | None = None) -> Any:
+    """`round(t)` of a single value: a Python number, as of NumPy's scalars."""
+    return round(self.item(), ndigits)
+
+
 METHODS: dict[str, Any] = {
+    "__round__": _round,
     "__getattr__": _left_out,
     "__divmod__": lambda self, other: np.divmod(self, other),
     "__rdivmod__": lambda self, other: np.divmod(other, self),

@@ -103,6 +103,11 @@ def test_a_name_that_no_array_has_is_an_ordinary_attribute_error():
         Tensor(M).sums
 
 
+def test_a_share_of_hits_is_rounded_like_a_number():
+    assert round(np.mean(Tensor(M) > 0), 3) == round(np.mean(M > 0), 3)
+    assert round(Tensor(2.5)) == 2
+
+
 def test_integers_go_through_functions_that_have_no_rule():
     mask = Tensor(M, requires_grad=True) > 0
     np.testing.assert_array_equal(np.bitwise_count(mask), np.bitwise_count(M > 0))
