@@ -371,3 +371,55 @@ def test_chains_of_operations_differentiate_in_every_mix_of_modes(rng):
     ]
     for a, b in itertools.pairwise(results):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+
+
+@random_cases(200)
+def test_jacobians_are_the_stacked_pullbacks_of_any_chain(rng):
+    x, w = array(rng, full_shape(rng), DOUBLE, "positive"), array(rng, (), DOUBLE, "positive")
+    chain = [choose(rng, STEPS) for _ in range(3)]
+
+    def f(x, w):
+        for step in chain:
+            x = w * step(x)
+        return x
+
+    out, pullback = nnad.vjp(f, x, w)
+    rows = [pullback(row.reshape(out.shape)) for row in np.eye(out.size)]
+    for mode in ("reverse", "forward"):
+        blocks = nnad.jacobian(f, (0, 1), mode=mode)(x, w)
+        for block, column in zip(blocks, zip(*rows, strict=True), strict=True):
+            want = np.reshape(np.stack(column), block.shape)
+            np.testing.assert_allclose(block, want, rtol=1e-10, atol=1e-10)
+
+
+@random_cases(300)
+def test_random_graphs_with_fan_out_differentiate_as_their_polynomials(rng):
+    """Sums and products of earlier values; their derivative follows from that of each node."""
+    inputs = rng.uniform(0.5, 1.5, 3)
+    plan = [(rng.integers(3 + n, size=2), rng.random() < 0.5) for n in range(6)]
+    slopes = list(np.eye(3))
+    numbers = list(inputs)
+    for (i, j), adds in plan:  # forward accumulation by hand
+        slopes.append(
+            slopes[i] + slopes[j] if adds else numbers[i] * slopes[j] + numbers[j] * slopes[i]
+        )
+        numbers.append(numbers[i] + numbers[j] if adds else numbers[i] * numbers[j])
+
+    def value(*xs):
+        values = list(xs)
+        for (i, j), adds in plan:
+            values.append(values[i] + values[j] if adds else values[i] * values[j])
+        return values[-1]
+
+    got = nnad.grad(value, (0, 1, 2))(*inputs)
+    np.testing.assert_allclose(got, slopes[-1], rtol=1e-12)
+    tensors = [nnad.Tensor(x, requires_grad=True) for x in inputs]
+    result = value(*tensors)
+    if result.requires_grad:
+        result.backward()
+    grads = [0.0 if t.grad is None else t.grad for t in tensors]
+    np.testing.assert_allclose(grads, slopes[-1], rtol=1e-12)
+    wanted = int(rng.integers(3))  # by one input, the others being recorded outside
+    outside = [t if i != wanted else inputs[i] for i, t in enumerate(tensors)]
+    alone = nnad.grad(value, wanted)(*outside)
+    np.testing.assert_allclose(np.asarray(getattr(alone, "data", alone)), slopes[-1][wanted])
