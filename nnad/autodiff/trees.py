@@ -62,7 +62,7 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
     leaves: list[Any] = []
     rebuilds = []
     for part in parts:
-        own, rebuild_part = flatten(part)
+        own, rebuild_part = ([part], _only) if type(part) in _LEAVES else flatten(part)
         leaves += own
         rebuilds.append((rebuild_part, len(own)))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import case, explicit, implements, kink, linear
-from nnad.autodiff.tensor import Tensor, value_of
+from nnad.autodiff.tensor import Tensor, apply, value_of
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
 from nnad.ops.arguments import Axis, as_array, axes_of, composed, constant, dummy, shape_of, store
@@ -108,7 +108,7 @@ def sum(
 ) -> Any:
     """Sum over axes; see `numpy.sum`."""
     if isinstance(a, Tensor) and dtype is out is initial is where is None:
-        return _sum(a, axis=_axes(axis), keepdims=keepdims)
+        return apply(_sum, (a,), {"axis": _axes(axis), "keepdims": keepdims})
     x = _prepared(a, dtype, where, 0)
     y = _asked(_sum(x, axis=_axes(axis), keepdims=keepdims), dtype)
     return store(y if initial is None else y + initial, out, "sum")
