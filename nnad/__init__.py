@@ -35,6 +35,7 @@ _LAZY_MODULES = (
     "metrics",
     "optimizers",
     "schedules",
+    "sharing",
     "training",
 )
 _LAZY_NAMES = {
@@ -78,6 +79,7 @@ __all__ = [
     "save",
     "schedules",
     "seed",
+    "sharing",
     "stop_gradient",
     "training",
     "value_and_grad",

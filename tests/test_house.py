@@ -35,7 +35,7 @@ FLOORS = [
     ["initializers", "layers", "losses", "metrics", "optimizers", "schedules", "serialization"],
     ["data"],
     ["training"],
-    ["estimators"],
+    ["estimators", "sharing"],
     ["__init__"],
     ["cli", "__main__"],
 ]

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Print the metrics of a run's best checkpoint on the test part.",
     "predict": "Write the predictions of a run's best checkpoint for the rows of a CSV file.",
     "generate": "Print text that a run's best checkpoint writes after a prompt.",
+    "export": "Write a run's best model as ONNX, as a predictor of its own, weights or a card.",
     "explain": "Show how the derivative of a formula is computed, one row an operation.",
     "plan": "Predict step time, memory and efficiency of a job in several processes.",
     "list": "List the layers, losses, optimizers, schedules, metrics or datasets there are.",
