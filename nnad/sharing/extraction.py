@@ -45,6 +45,15 @@ def _top_level(module: str) -> dict[str, ast.stmt]:
     return found
 
 
+# What stands for the engine, which has nothing to do where all arrays are plain.
+PLAIN = {
+    ("nnad.autodiff.tensor", "Tensor"): "class Tensor:\n    pass",
+    ("nnad.autodiff.tensor", "is_recorded"): "def is_recorded(x):\n    return False",
+    ("nnad.autodiff.tensor", "value_of"): "def value_of(x):\n    return x",
+    ("nnad.ops.arguments", "as_array"): "def as_array(x):\n    return np.asarray(x)",
+}
+
+
 class Extraction:
     """Source that defines the wanted functions, and all they need, on NumPy alone."""
 
@@ -98,6 +107,9 @@ class Extraction:
         key = (module, name)
         if key in self._names:
             return self._names[key]
+        if key in PLAIN:
+            self._definitions[key] = PLAIN[key]
+            return self._alias(key, name)
         value = getattr(importlib.import_module(module), name)
         if isinstance(value, Primitive) and not isinstance(value, Composite):
             return self._alias(key, self.forward(value))

@@ -40,8 +40,8 @@ def model_card(
         "Results": _results(results),
         "Intended use and limits": (
             f"Predicts {_what(meta)} from rows like those it was trained on. The figures above "
-            "hold for rows drawn like the test part; nothing was tried beyond them. State here for whom "
-            "and for what it is meant, and where it must not be used."
+            "hold for rows drawn like the test part; nothing was tried beyond them. State here for "
+            "whom and for what it is meant, and where it must not be used."
         ),
         "Configuration": f"```yaml\n{to_yaml(config)}```",
         "Versions": "\n".join(
@@ -65,7 +65,7 @@ def _data(config: Config, meta: Meta) -> str:
         f"- task: {meta.task.replace('_', ' ')}",
         f"- input of a row: {tuple(meta.input_shape)}",
         *([f"- features: {', '.join(meta.feature_names)}"] if meta.feature_names else []),
-        *(f"- file {name}: SHA-256 {digest}" for name, digest in meta.fingerprint.items()),
+        *(f"- file {name}: {digest}" for name, digest in meta.fingerprint.items()),
     ]
     return "\n".join(lines)
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from nnad.autodiff.tensor import value_of
 from nnad.compiler.program import Instruction
 from nnad.errors import did_you_mean
+from nnad.layers import Sequential
 from nnad.sharing.onnx_graph import Graph
 from nnad.sharing.onnx_rules import RULES
 from nnad.sharing.prediction import Dim, ExportError, Prediction, capture_prediction
+from nnad.training.trainer import evaluating
 
 __all__ = ["export_onnx", "onnx_model"]
 
@@ -48,11 +51,8 @@ def onnx_model(model: Any, example: Any, metadata: Mapping[str, str] | None = No
         from onnx import checker, helper
     except ImportError:
         raise ExportError("ONNX export needs the package onnx: pip install 'nnad[onnx]'") from None
-    prediction = capture_prediction(model, example)
-    graph = Graph(prediction)
-    for instruction in prediction.instructions:
-        written = rule_for(instruction)(graph, instruction)
-        graph.set(instruction, *([written] if isinstance(written, str) else written))
+    graph = written_graph(model, example)
+    prediction = graph.prediction
     outputs = [
         graph.add("Identity", graph.name(value)) for value in prediction.outputs
     ]  # an output may be an input, or another output, which a graph must not name twice
@@ -72,6 +72,38 @@ def onnx_model(model: Any, example: Any, metadata: Mapping[str, str] | None = No
     helper.set_model_props(made, dict(metadata or {}))
     checker.check_model(made, full_check=True)
     return made
+
+
+def written_graph(model: Any, example: Any) -> Graph:
+    """The nodes of a model.
+
+    Raises:
+        ExportError: naming the layer of a Sequential that cannot be written.
+    """
+    try:
+        graph = Graph(capture_prediction(model, example))
+        for instruction in graph.prediction.instructions:
+            written = rule_for(instruction)(graph, instruction)
+            graph.set(instruction, *([written] if isinstance(written, str) else written))
+    except ExportError as error:
+        raise ExportError(f"{_culprit(model, example)}: {error}") from error
+    return graph
+
+
+def _culprit(model: Any, x: Any) -> str:
+    """The path and class of the first layer in a row that cannot be written by itself."""
+    name = type(model).__name__
+    if not isinstance(model, Sequential):
+        return name
+    with evaluating(model):
+        for i, layer in enumerate(model):
+            try:
+                written_graph(layer, x)
+            except ExportError:
+                return f"{name}.{i}.{_culprit(layer, x)}"
+            x = value_of(layer(x))
+            x = value_of(x[0]) if isinstance(x, tuple) else x
+    return name
 
 
 def rule_for(instruction: Instruction) -> Any:
