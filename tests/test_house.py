@@ -42,7 +42,10 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # What may look upwards, and why: (file, room) -> reason.
-UPWARD = {("training/job.py", "__init__"): "the version of nnad goes into environment.json"}
+UPWARD = {
+    ("training/job.py", "__init__"): "the version of nnad goes into environment.json",
+    ("sharing/standalone.py", "__init__"): "the version of nnad goes into the file",
+}
 
 # Files of nnad/autodiff beside the engine itself: what it knows (the table), which NumPy function
 # leads to which entry, how containers are taken apart, how many seeds go through one walk, what
