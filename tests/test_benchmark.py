@@ -76,3 +76,16 @@ def test_ratios_compare_within_a_round(harness) -> None:
 )
 def test_durations_have_three_digits(harness, seconds: float, text: str) -> None:
     assert harness[2].duration(seconds) == text
+
+
+@pytest.mark.parametrize(("busy", "own", "others"), [(0.5, 0.5, 0.0), (1.5, 0.5, 0.5), (2.0, 0, 1)])
+def test_what_others_use_of_the_machine_is_seen(
+    harness, monkeypatch: pytest.MonkeyPatch, busy: float, own: float, others: float
+) -> None:
+    from benchmarks import quiet
+
+    clock, used = iter([0.0, 1.0]), iter([10.0, 10.0 + busy])
+    monkeypatch.setattr(quiet.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(quiet.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(quiet, "busy_seconds", lambda: next(used))
+    assert quiet.Watch().others(own) == others
