@@ -75,13 +75,13 @@ class _Replay:
 
     def vjp(self, g: Any, ans: Any, *args: Any) -> tuple[Any, ...]:
         graph, outputs, targets = self.record(args)
-        record = any(isinstance(x, Tensor) for x in (*g, *args))
+        record = any(map(is_recorded, (*g, *args)))
         found = reverse(graph, list(zip(outputs, g, strict=True)), record)
         return tuple(found.get(node) for node in targets)
 
     def jvp(self, tangents: Sequence[Any], ans: Any, *args: Any) -> Any:
         graph, outputs, targets = self.record(args)
-        record = any(isinstance(x, Tensor) for x in (*tangents, *args))
+        record = any(map(is_recorded, (*tangents, *args)))
         seeds = [(n, v) for n, v in zip(targets, tangents, strict=True) if v is not None]
         found = forward(graph, seeds, record)
         zeros = (np.zeros_like(value_of(out)) for out in ans)
