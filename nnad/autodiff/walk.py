@@ -24,6 +24,7 @@ from nnad.errors import CotangentError, LostGradientError
 
 _by_number = attrgetter("number")
 ndarray = np.ndarray
+LOCAL = (lambda x: getrefcount(x))(object())  # what an array counts that one local variable holds
 
 
 class Subgraph:
@@ -89,10 +90,9 @@ def reverse(
         The cotangent of every target or leaf that was reached.
     """
     cotangents: dict[Any, Any] = {}
-    owned: set[Node] = set()  # nodes whose cotangent is an array of ours: add to it in place
     for node, seed in seeds:
         if node in cotangents:
-            _add(cotangents, owned, node, seed)
+            _add(cotangents, node, seed)
         elif node is not None:
             cotangents[node] = seed
     members = graph.members
@@ -105,20 +105,19 @@ def reverse(
             continue
         for parent, ct in pull_back(node, g, members, record):
             if parent in cotangents:
-                _add(cotangents, owned, parent, ct)
+                _add(cotangents, parent, ct)
             else:
                 cotangents[parent] = ct
     return cotangents
 
 
-def _add(cotangents: dict[Node, Any], owned: set[Node], node: Any, ct: Any) -> None:
-    """Add `ct` to the cotangent of `node`; in place from the second addition on."""
-    if node in owned:
-        cotangents[node] += ct
+def _add(cotangents: dict[Node, Any], node: Any, ct: Any) -> None:
+    """Add `ct` to the cotangent of `node`: in place if that is an array which nobody else sees."""
+    total = cotangents[node]
+    if type(total) is ndarray and total.base is None and getrefcount(total) == LOCAL + 1:
+        total += ct
     else:
-        cotangents[node] = total = cotangents[node] + ct
-        if type(total) is np.ndarray:
-            owned.add(node)
+        cotangents[node] = total + ct
 
 
 def _place(cotangents: dict[Node, Any], parent: Any, index: int, g: Any) -> None:
@@ -327,6 +326,6 @@ def _collect(leaf: Any, ct: Any) -> None:
 
 def own(ct: Any) -> Any:
     """`ct`, copied unless nobody else holds it: a caller may change a gradient in place."""
-    if type(ct) is np.ndarray and (ct.base is not None or getrefcount(ct) > 3):
+    if type(ct) is ndarray and (ct.base is not None or getrefcount(ct) > LOCAL + 1):
         return ct.copy()
     return ct
