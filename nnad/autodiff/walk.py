@@ -114,7 +114,8 @@ def reverse(
 def _add(cotangents: dict[Node, Any], node: Any, ct: Any) -> None:
     """Add `ct` to the cotangent of `node`: in place if that is an array which nobody else sees."""
     total = cotangents[node]
-    if type(total) is ndarray and total.base is None and getrefcount(total) == LOCAL + 1:
+    arrays = type(total) is type(ct) is ndarray
+    if arrays and total.base is None and getrefcount(total) == LOCAL + 1:
         total += ct
     else:
         cotangents[node] = total + ct
