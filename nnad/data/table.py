@@ -59,12 +59,16 @@ class Problems:
 
 @dataclass
 class Column:
-    """One column: numbers with NaN where a cell is missing, or codes into levels with -1 there."""
+    """One column: numbers with NaN where a cell is missing, or codes into levels with -1 there.
+
+    `unreadable` are the rows whose cell is no number where one belongs: not missing, but NaN too.
+    """
 
     name: str
     numeric: bool
     values: np.ndarray
     levels: list[str] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
 
     def texts(self) -> np.ndarray:
         """The cells of a categorical column as text; missing ones are empty."""
@@ -73,7 +77,11 @@ class Column:
     @property
     def missing(self) -> np.ndarray:
         """Which rows have no value."""
-        return np.isnan(self.values) if self.numeric else self.values < 0
+        if not self.numeric:
+            return self.values < 0
+        missing = np.isnan(self.values)
+        missing[self.unreadable] = False
+        return missing
 
 
 @dataclass
@@ -119,6 +127,7 @@ def read_csv(
     numeric: Sequence[str] = (),
     categorical: Sequence[str] = (),
     only: Sequence[str] | None = None,
+    problems: Problems | None = None,
 ) -> Table:
     """Read a CSV file with a header line.
 
@@ -131,12 +140,14 @@ def read_csv(
         decimal: the decimal sign, ``.`` or ``,``.
         numeric, categorical: columns whose kind is given.
         only: names of the columns to keep, None for all; names that the file lacks are passed over.
+        problems: collects wrong rows and cells, which the caller then raises together with what
+            else is wrong; None: they are raised here.
 
     Raises:
         DataError: with a line per problem: unreadable, empty or ragged file, duplicate or missing
             column names, text or infinity where numbers belong.
     """
-    problems = Problems()
+    found = Problems() if problems is None else problems
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise DataError(f"data.delimiter: got {delimiter!r}, expected a single sign such as , or ;")
     try:
@@ -144,13 +155,13 @@ def read_csv(
             head = [line[:SNIFFED_CHARACTERS] for line in islice(file, 50)]
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter or sniff_delimiter(head))
-            header = _header(path, reader, problems)
+            header = _header(path, reader, found)
             builders = {
                 position: _Builder(name, _kind(name, numeric, categorical), decimal)
                 for position, name in enumerate(header)
                 if only is None or name in only
             }
-            lines = _fill(path, reader, len(header), builders, problems)
+            lines = _fill(path, reader, len(header), builders, found)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{_line_of_bad_byte(path)}: not UTF-8 ({error.reason})") from None
     except csv.Error as error:
@@ -158,8 +169,9 @@ def read_csv(
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     if not len(lines):
-        problems.add("rows", f"{path}: no rows under the header")
-    problems.raise_any()
+        found.add("rows", f"{path}: no rows under the header")
+    if problems is None or not len(lines):
+        found.raise_any()
     return Table(path, {b.name: b.column() for b in builders.values()}, header, lines)
 
 
@@ -228,6 +240,7 @@ class _Builder:
         self.given = numeric is not None
         self.decimal = decimal
         self.chunks: list[np.ndarray] = []
+        self.unreadable: list[int] = []
         self.codes: dict[str, int] = {}
 
     def add(
@@ -244,7 +257,7 @@ class _Builder:
         """The finished column."""
         empty = np.empty(0, np.float64 if self.numeric else np.int32)
         values = np.concatenate(self.chunks) if self.chunks else empty
-        return Column(self.name, bool(self.numeric), values, list(self.codes))
+        return Column(self.name, bool(self.numeric), values, list(self.codes), self.unreadable)
 
     def _mostly_numbers(self, cells: Sequence[str]) -> bool:
         """Whether more than half of the cells that have a value are numbers."""
@@ -266,13 +279,14 @@ class _Builder:
     def _numbers(
         self, cells: Sequence[str], path: Path, lines: Sequence[int], problems: Problems
     ) -> np.ndarray:
-        values = np.empty(len(cells))
+        values, before = np.empty(len(cells)), sum(map(len, self.chunks))
         for i, cell in enumerate(cells):
             number = self._number(cell)
             if number is None:
                 number = np.nan
                 if cell.strip().lower() not in MISSING_NUMBERS:
                     self._complain(f"{path}:{lines[i]}", cell, problems)
+                    self.unreadable.append(before + i)
             elif number in (np.inf, -np.inf):
                 problems.add(
                     "infinite numbers",

@@ -214,6 +214,17 @@ BAD = {
         [
             "{}:3: column 'a': 'foo' is not a number (a column of texts? categorical_columns: [a])",
             "{}:7: column 'a': 'inf' is not finite",
+            "{}:5: column 'a' has no value; fill it, or set data.missing: impute",
+            "{}:6: column 'a' has no value; fill it, or set data.missing: impute",
+        ],
+    ),
+    "everything": (
+        "a,b,lable\n1,2,x\nfoo,,y\n2,3\n4,5,x\n",
+        [
+            "{}:4: 2 cells, expected 3",
+            "{}:3: column 'a': 'foo' is not a number (a column of texts? categorical_columns: [a])",
+            "data.target: {} has no column 'label'; did you mean 'lable'?",
+            "{}:3: column 'b' has no value; fill it, or set data.missing: impute",
         ],
     ),
     "gaps": (

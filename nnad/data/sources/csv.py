@@ -48,24 +48,24 @@ def load_csv(options: Options) -> Raw:
     """A table in a CSV file with a header line."""
     path = options.locate()
     targets, weights = as_list(options.target), as_list(options.weight_column)
+    problems = Problems()
     table = read_csv(
         path,
         delimiter=options.delimiter,
         decimal=options.decimal,
         numeric=as_list(options.numeric_columns) + weights,
         categorical=as_list(options.categorical_columns),
+        problems=problems,
     )
-    problems = Problems()
     if not targets and options.task != "autoencoder":
         columns = ", ".join(table.columns)
         problems.add("target", f"data.target: missing: name the target column (one of {columns})")
     _check_names(options, table, problems)
-    problems.raise_any()
     inputs = _inputs(options, table, {*targets, *weights})
-    if not inputs:
+    if not inputs and not options.features:
         problems.add("inputs", f"{path}: no input columns beside {', '.join(targets + weights)}")
     refused = [*targets, *weights, *(inputs if options.missing == "refuse" else [])]
-    for name in refused:
+    for name in filter(table.columns.__contains__, refused):
         _refuse_missing(table, table.columns[name], name in inputs, problems)
     problems.raise_any()
     return Raw(
@@ -102,7 +102,7 @@ def _target(table: Table, names: list[str]) -> np.ndarray:
 def _inputs(options: Options, table: Table, others: set[str]) -> list[str]:
     chosen = as_list(options.features) or list(table.columns)
     left_out = others | set(as_list(options.drop))
-    return [name for name in chosen if name not in left_out]
+    return [name for name in chosen if name in table.columns and name not in left_out]
 
 
 def _check_names(options: Options, table: Table, problems: Problems) -> None:
