@@ -189,7 +189,10 @@ def _header(path: Path, reader: Iterator[list[str]], problems: Problems) -> list
         problems.add("header", f"{path}:1: column name {name!r} occurs twice (columns {places})")
     for position, name in enumerate(names, 1):
         if not name:
-            problems.add("header", f"{path}:1: column {position} has no name")
+            message = (
+                f"{path}:1: column {position} has no name; give it one, or leave the column out"
+            )
+            problems.add("header", f"{message} (pandas: index=False)")
     problems.raise_any()
     return names
 

@@ -204,7 +204,10 @@ BAD = {
         "a,b,a,label\n1,2,3,x\n",
         ["{}:1: column name 'a' occurs twice (columns 1, 3)"],
     ),
-    "nameless": ("a,,label\n1,2,x\n", ["{}:1: column 2 has no name"]),
+    "nameless": (
+        "a,,label\n1,2,x\n",
+        ["{}:1: column 2 has no name; give it one, or leave the column out (pandas: index=False)"],
+    ),
     "ragged": (
         "a,label\n1,x\n1\n2,y\n3,y,z\n",
         ["{}:3: 1 cells, expected 2", "{}:5: 3 cells, expected 2"],
