@@ -1,6 +1,6 @@
 """Compile a step: record it once, replay it as a straight line without tape or allocation."""
 
-from nnad.compiler.capture import DataDependentError
-from nnad.compiler.compiled import Compiled, compile
+from nnad.compiler.capture import CannotCompile, DataDependentError
+from nnad.compiler.compiled import Compiled, TooManyProgramsError, compile
 
-__all__ = ["Compiled", "DataDependentError", "compile"]
+__all__ = ["CannotCompile", "Compiled", "DataDependentError", "TooManyProgramsError", "compile"]

@@ -28,7 +28,11 @@ from nnad.ops.index import split_key
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-class DataDependentError(NnadError, TypeError):
+class CannotCompile(NnadError):
+    """A step that cannot be replayed as a program; as an ordinary function it may be fine."""
+
+
+class DataDependentError(CannotCompile, TypeError):
     """A step asked for the value of an array while it was captured: replay could not follow."""
 
 
@@ -341,6 +345,7 @@ class Capture:
         if name == "zero_grad":
             leaves = (p.node for p in facts["parameters"]())
             self.settled.update(leaf for leaf in leaves if isinstance(leaf, Leaf))
+        self._guard_parameters(facts)
         if isinstance(result, float):
             instruction.action = lambda: np.float64(action())
             result = np.float64(result)
@@ -348,6 +353,17 @@ class Capture:
             result, instruction.pattern = self._results(result, instruction, [])
             return self.stand_in(result)
         return result
+
+    def _guard_parameters(self, facts: Mapping[str, Any]) -> None:
+        """An action on parameters holds while they and their gradients lie where they do."""
+        optimizer, params = facts.get("optimizer"), facts.get("params", ())
+        if optimizer is not None:
+            self.guards.attribute(optimizer, "_segments", optimizer._segments)
+            params = [p for group in optimizer.param_groups for p in group["params"]]
+        for p in params:
+            self.raw(p)
+            if isinstance(p.node, Leaf):
+                self._settle(p.node)
 
     def collect(self, leaf: Leaf, ct: Any) -> None:
         """Write down that `backward()` stores `ct` into, or adds it to, a leaf's gradient."""

@@ -20,7 +20,7 @@ def choose_backend(wanted: str) -> str:
     missing = why_not_native()
     if missing is None:
         return "native"
-    _say_once(missing)
+    say_once(f"compiled steps run as NumPy programs: {missing}")
     return "numpy"
 
 
@@ -37,8 +37,9 @@ def why_not_native() -> str | None:
 
 
 @functools.cache
-def _say_once(missing: str) -> None:
-    sys.stderr.write(f"nnad: compiled steps run as NumPy programs: {missing}\n")
+def say_once(what: str) -> None:
+    """Tell the user, once in a process, what is not as fast as it could be."""
+    sys.stderr.write(f"nnad: {what}\n")
 
 
 def choose_threads(wanted: int | str) -> int:

@@ -11,15 +11,19 @@ import numpy as np
 from nnad.autodiff.tensor import Tensor, raw_of, state, wrap
 from nnad.autodiff.trees import flatten
 from nnad.compiler.buffers import plan_buffers
-from nnad.compiler.capture import Capture
-from nnad.compiler.choice import choose_backend, choose_threads
+from nnad.compiler.capture import CannotCompile, Capture
+from nnad.compiler.choice import choose_backend, choose_threads, say_once
 from nnad.compiler.closure import looked_up
 from nnad.compiler.native.blas import numpy_blas
-from nnad.compiler.passes import optimize
-from nnad.compiler.program import Program, Value, forget_examples
+from nnad.compiler.passes import multiply_adds, optimize
+from nnad.compiler.program import Program, Retrace, Value, forget_examples
 from nnad.compiler.source import build
 
 MAX_PROGRAMS = 16
+
+
+class TooManyProgramsError(CannotCompile, RuntimeError):
+    """Something that a step depends on changes at every call."""
 
 
 class Replay:
@@ -33,15 +37,29 @@ class Replay:
         self.captured = len(program.instructions)
         self.program = optimize(program)
         self.tensors = tensors
-        blas = numpy_blas() if backend == "native" else None
-        if blas is None:
+        self.multiply_adds = multiply_adds(program)
+        self.backend = backend
+        if backend == "native":
+            self._build_native(threads)
+        if self.backend == "numpy":
             self.plan = plan_buffers(program)
             self.run, self.source = build(program, self.plan)
-        else:
-            from nnad.compiler.native.backend import build_native
 
-            self.run, self.source, self.plan = build_native(program, blas, threads)
         forget_examples(program)
+
+    def _build_native(self, threads: int) -> None:
+        """Make machine code; where that fails, say so and be content with NumPy."""
+        from nnad.compiler.native.backend import build_native
+
+        blas = numpy_blas()
+        assert blas is not None
+        before = list(self.program.instructions)
+        try:
+            self.run, self.source, self.plan = build_native(self.program, blas, threads)
+        except Exception as error:
+            self.program.instructions = before
+            self.backend = "numpy"
+            say_once(f"no native code for {self.program.name}: {type(error).__name__}: {error}")
 
     def fits(self) -> bool:
         """Whether everything outside that the capture depended on is as it was."""
@@ -61,6 +79,8 @@ class Replay:
     def stats(self) -> dict[str, Any]:
         """What the compiler did, in numbers."""
         return {
+            "backend": self.backend,
+            "multiply_adds": self.multiply_adds,
             "operations_captured": self.captured,
             "operations": len(self.program.instructions),
             "buffers": len(self.plan.blocks),
@@ -99,13 +119,17 @@ class Compiled:
         for replay in self.replays.get(signature, ()):
             if replay.fits():
                 self.last = replay
-                return replay(arrays)
+                try:
+                    return replay(arrays)
+                except Retrace:
+                    self.replays[signature].remove(replay)
+                    break
         return self._first_call(signature, leaves, rebuild)
 
     def _first_call(self, signature: Hashable, leaves: list[Any], rebuild: Any) -> Any:
         """Run the step as usual, watched, and make a program of what it did."""
         if self.programs >= MAX_PROGRAMS:
-            raise RuntimeError(self._too_many(signature))
+            raise TooManyProgramsError(self._too_many(signature))
         with Capture() as capture, looked_up(capture, self.step):
             args, kwargs = rebuild([capture.input(x) if _is_array(x) else x for x in leaves])
             result = self.step(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any
 
@@ -84,3 +85,22 @@ def _key(item: Any, versions: dict[Value, int], epoch: int) -> Hashable:
     if isinstance(item, slice):
         return "slice", _key((item.start, item.stop, item.step), versions, epoch)
     return "object", id(item)
+
+
+def multiply_adds(program: Program) -> int:
+    """Multiply-adds of the matrix products and convolutions of `program`."""
+    return sum(map(_multiply_adds, program.instructions))
+
+
+def _multiply_adds(instruction: Instruction) -> int:
+    shapes = [np.shape(x.array if isinstance(x, Value) else x) for x in instruction.args]
+    size = sum(v.array.size for v in instruction.outputs[:1])
+    if instruction.name in ("matmul", "linear", "dot"):
+        return int(size) * shapes[0][-1] if shapes[0] else int(size)
+    if instruction.name == "conv":
+        return int(size) * math.prod(shapes[1][:-1])
+    if instruction.name == "conv_input":
+        return math.prod(shapes[0]) * math.prod(shapes[1][:-1])
+    if instruction.name == "conv_weight":
+        return math.prod(shapes[1]) * math.prod(instruction.outputs[0].shape[:-1])
+    return 0

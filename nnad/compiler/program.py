@@ -154,7 +154,7 @@ def forget_examples(program: Program) -> None:
         if value in seen:
             continue
         seen.add(value)
-        if value.kind == RESULT and isinstance(value.array, np.ndarray):
+        if value.kind != EXTERNAL and isinstance(value.array, np.ndarray):
             value.array = _outline(value.array)
         if value.base is not None:
             waiting.append(value.base)
@@ -167,6 +167,10 @@ def _outline(array: np.ndarray) -> np.ndarray:
     """An array that looks like `array` and holds one element."""
     one = np.empty(1, array.dtype)
     return np.lib.stride_tricks.as_strided(one, array.shape, array.strides, writeable=False)
+
+
+class Retrace(Exception):
+    """Something that a program was specialised on has changed: it must be made anew."""
 
 
 class MalformedProgramError(AssertionError):

@@ -277,6 +277,8 @@ def make_trainer(
         batching=batching,
         seed=config.seed,
         callbacks=callbacks,
+        compile=settings.compile if group.size == 1 else False,
+        threads=settings.threads,
     )
 
 

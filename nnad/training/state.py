@@ -31,6 +31,7 @@ def capture(trainer: Trainer) -> dict[str, Any]:
         "optimizer": trainer.optimizer.state_dict(),
         "ema": None if trainer.ema is None else trainer.ema.state_dict(),
         "model": trainer.model.state_dict(),
+        "programs": trainer.programs.recorded,
     }
 
 
@@ -46,6 +47,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     if trainer.ema is not None:
         trainer.ema.load_state_dict(state["ema"])
     trainer.best.load_state_dict(state["best"])
+    trainer.programs.take_up(state.get("programs"))
     trainer.history = {name: column.tolist() for name, column in state["history"].items()}
     for generator, saved in zip(generators(trainer.model), state["generators"], strict=True):
         generator.bit_generator.state = saved

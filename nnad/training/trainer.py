@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff import no_grad
-from nnad.autodiff.tensor import value_of
+from nnad.autodiff.tensor import perform, value_of
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import Split
 from nnad.distributed import share_of
@@ -32,6 +32,7 @@ from nnad.schedules import Constant, Schedule
 from nnad.training.callbacks import Callback
 from nnad.training.diagnosis import is_finite, why_gradient_not_finite, why_loss_not_finite
 from nnad.training.early_stopping import BestEpoch
+from nnad.training.step_programs import StepPrograms
 
 __all__ = ["Trainer", "evaluating", "predict"]
 
@@ -97,6 +98,8 @@ class Trainer:
         batching: more arguments of `nnad.data.BatchIterator`: ``shuffle``, ``drop_last``, ...
         seed: start of the order of the rows.
         callbacks: see `nnad.training.callbacks`; their hooks are called in this order.
+        compile: replay steps as compiled programs: True, False, or "auto": where that pays.
+        threads: of native programs; "auto": as many as there are cores, at most two.
 
     Attributes:
         epoch: epochs done.
@@ -128,6 +131,8 @@ class Trainer:
         batching: Mapping[str, Any] | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
+        compile: bool | str = "auto",
+        threads: int | str = "auto",
     ) -> None:
         self.model = model
         self.loss = loss
@@ -157,6 +162,7 @@ class Trainer:
         self.history: dict[str, list[float]] = {}
         self.stopped_early = False
         self.reach_is_known = False
+        self.programs = StepPrograms(self, compile, threads)
 
     # The ladder -----------------------------------------------------------------------------------
 
@@ -207,7 +213,7 @@ class Trainer:
         else:
             loss_sum, weight = self.compute_gradient(batches)
             if weight:
-                self.optimizer.step()
+                self.programs.update()
         if weight:
             self.step_loss = loss_sum / weight
             self.loss_sum += loss_sum
@@ -274,7 +280,7 @@ class Trainer:
         if not self.reach_is_known:
             self.warn_of_lost_parameters()
             self.reach_is_known = True
-        if weight and not math.isfinite(self.clip_gradients()):
+        if weight and not math.isfinite(self.programs.clip()):
             self.report_gradient()
         return loss_sum, weight
 
@@ -285,11 +291,11 @@ class Trainer:
             weight = weight_of(batch)
             if not weight:
                 continue
-            loss = self.batch_loss(batch)
+            seed = None if self.accumulate == 1 else np.float64(weight)
+            loss = self.programs.gradient(batch.x, batch.y, batch.weight, seed)
             value = float(loss.data)
             if not math.isfinite(value):
-                self.report_loss(loss, batch)
-            loss.backward(None if self.accumulate == 1 else np.asarray(weight, loss.dtype))
+                self.report_loss(loss if loss.requires_grad else self.batch_loss(batch), batch)
             loss_sum += value * weight
             weight_sum += weight
         if self.accumulate > 1 and weight_sum:
@@ -302,6 +308,12 @@ class Trainer:
         """The weighted mean loss of a batch."""
         return self.loss(self.model(batch.x), batch.y, sample_weight=batch.weight)
 
+    def batch_gradient(self, x: Any, y: Any, weight: Any, seed: Any) -> Any:
+        """Add the gradient of a batch's weighted mean loss, times `seed`; returns the loss."""
+        loss = self.loss(self.model(x), y, sample_weight=weight)
+        loss.backward(None if seed is None else seed.astype(loss.dtype))
+        return loss
+
     def clip_gradients(self) -> float:
         """Clip the gradient, by value and then by norm; returns a norm of what there was.
 
@@ -309,9 +321,13 @@ class Trainer:
         squared one over the flat buffers: a microsecond.
         """
         if self.clip_value is None and self.clip_norm is None:
-            return sum(float(gradient.dot(gradient)) for gradient in self.flat_gradients)
+            return perform("gradient_square", self.gradient_square)
         norm = 0.0 if self.clip_value is None else clip_grad_value(self.parameters, self.clip_value)
         return norm if self.clip_norm is None else clip_grad_norm(self.parameters, self.clip_norm)
+
+    def gradient_square(self) -> float:
+        """The sum of all squared entries of the gradient."""
+        return float(sum(float(gradient.dot(gradient)) for gradient in self.flat_gradients))
 
     # Evaluation -----------------------------------------------------------------------------------
 

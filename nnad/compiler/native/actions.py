@@ -12,11 +12,7 @@ from nnad.compiler.native.kernels import require
 from nnad.compiler.native.loops import nest
 from nnad.compiler.native.module import Module
 from nnad.compiler.native.tracing import Emitter, Scalar, Tracer, scalars_in
-from nnad.compiler.program import Instruction, Value
-
-
-class Retrace(Exception):
-    """Something that the program was specialised on has changed: it must be made anew."""
+from nnad.compiler.program import Instruction, Retrace, Value
 
 
 def optimizer_update(
@@ -25,7 +21,8 @@ def optimizer_update(
     """One loop over each flat vector of parameters.
 
     Args:
-        collected: ids of the leaves whose gradients the program computes.
+        collected: ids of the leaves whose gradients the program computes; those of others must be
+            there, which the program's guards see to.
 
     Returns:
         What Python does before the program runs: count the step, write down its scalars.
@@ -37,7 +34,8 @@ def optimizer_update(
         require(not group["maximize"], "maximisation")
         for segment in segments:
             leaves = [p.node for p in segment.params]
-            require(all(id(leaf) in collected for leaf in leaves), "a parameter without gradient")
+            there = (id(leaf) in collected or leaf.grad is leaf.buffer for leaf in leaves)
+            require(all(there), "a parameter without gradient")
             require(segment.steps.count(segment.steps[0]) == len(leaves), "steps that differ")
             parts.append(_Update(module, optimizer, group, segment))
 
