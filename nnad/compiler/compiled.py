@@ -44,7 +44,6 @@ class Replay:
         if self.backend == "numpy":
             self.plan = plan_buffers(program)
             self.run, self.source = build(program, self.plan)
-
         forget_examples(program)
 
     def _build_native(self, threads: int) -> None:

@@ -99,6 +99,7 @@ def test_compiled_equals_eager(name: str, backend: str) -> None:
         replayed = leaves(compiled(others, g))
         expected = leaves(step(others, g))
         assert compiled.programs == 1
+        assert compiled.stats["backend"] == backend
         for got, want in zip(replayed, expected, strict=True):
             assert got.shape == want.shape
             assert got.dtype == want.dtype
