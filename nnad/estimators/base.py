@@ -24,6 +24,17 @@ __all__ = ["HeldOut", "NetworkEstimator", "Task"]
 FLOATS = (np.float64, np.float32)
 AUTO_BATCH = 200
 SMALLEST_VALIDATION = 2
+FOUND_OUT = (
+    "_solver_state",
+    "_exhausted",
+    "loss_curve_",
+    "best_loss_",
+    "best_epoch_",
+    "validation_scores_",
+    "validation_loss_curve_",
+    "best_validation_score_",
+    "best_validation_loss_",
+)
 
 HeldOut = tuple[Any, Any, Any]  # X_val, y_val, sample_weight_val
 
@@ -140,7 +151,7 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
             self._reset()
             self.n_outputs_, self._link = objective.outputs, objective.link
             self._build(task)
-        with threads_for(2 * self._rows_at_once(task) * self._weight_count()):
+        with threads_for(self._operations(task)):
             self._train(task)
         if not all(np.isfinite(array).all() for array in self._weight_arrays()):
             raise ValueError(
@@ -168,9 +179,9 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
         """Rows in one pass forward."""
         return min(task.rows.size, AUTO_BATCH if self.batch_size == "auto" else self.batch_size)
 
-    def _weight_count(self) -> int:
-        """How many numbers the network has."""
-        return sum(array.size for array in self._weight_arrays())
+    def _operations(self, task: Task) -> int:
+        """Multiplications and additions of one pass forward of fully connected layers."""
+        return 2 * self._rows_at_once(task) * sum(w.size for w in self._weight_arrays())
 
     def _dtype_for(self, X: Any) -> np.dtype:
         """Of the parameters and the target, for inputs `X`."""
@@ -193,7 +204,7 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
         """Forget what earlier fits found out."""
         self.n_iter_ = self.t_ = self._steps = 0
         self._best_weights: list[np.ndarray] | None = None
-        for name in ("_solver_state", "_exhausted", "loss_curve_", "best_loss_", "best_epoch_"):
+        for name in FOUND_OUT:
             self.__dict__.pop(name, None)
 
     def _train(self, task: Task) -> None:
@@ -206,11 +217,19 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
         if incremental and self.early_stopping and getattr(self, "_exhausted", False):
             return
         engine = self._make_engine(task)
-        if incremental and "_solver_state" in self.__dict__:
+        if not incremental:
+            self._steps = 0
+        elif "_solver_state" in self.__dict__:
             engine.solver.restore(self._solver_state)
         rows, validation = self._validation_rows(task)
         self._begin_curves(engine, validation is not None)
-        source = BatchSource(rows, self._batch_rows(rows.size), self.shuffle, task.random_state)
+        source = BatchSource(
+            rows,
+            self._batch_rows(rows.size),
+            self.shuffle,
+            task.random_state,
+            engine.smallest_batch,
+        )
         epochs = 1 if incremental else self.max_iter
         host = HostCallbacks(self, rows.x, task.y, rows.weight, epochs, self._snapshot)
         total_steps = self.max_iter * len(source.slices)
@@ -244,7 +263,7 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
             self.validation_scores_ = self.validation_loss_curve_ = None
         if not self.early_stopping and self.best_loss_ is None:
             self.best_loss_ = np.inf
-        if watched and self.validation_scores_ is None:
+        if watched and self._best_weights is None:
             self.validation_scores_, self.validation_loss_curve_ = [], []
             self.best_validation_score_, self.best_validation_loss_ = -np.inf, np.inf
             self._best_weights = [array.copy() for array in engine.weights()]
@@ -311,7 +330,6 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
             type(X) is np.ndarray
             and X.ndim == 2
             and X.dtype in FLOATS
-            and self._input_dtype is FLOATS
             and X.shape[0]
             and X.shape[1] == known.get("n_features_in_")
             and "feature_names_in_" not in known

@@ -279,16 +279,14 @@ class DenseNetwork:
         work = self._run(x)
         total = x.shape[0] if weight is None else weight.sum()
         delta = work.layers[-1]
-        loss = work.objective(delta, target, weight)
-        if weight is not None:
-            np.multiply(delta, weight[:, None], out=delta)
+        loss = work.objective(delta, target, weight) / total
+        np.multiply(delta, 1 / total if weight is None else (weight / total)[:, None], out=delta)
         self._backward(x, work)
         if self.alpha:
-            np.multiply(self._matrices, self.alpha, out=self._penalty)
+            np.multiply(self._matrices, self.alpha / total, out=self._penalty)
             np.add(self._matrix_gradients, self._penalty, out=self._matrix_gradients)
-            loss += 0.5 * self.alpha * float(self._matrices @ self._matrices)
-        np.divide(self.gradient, total, out=self.gradient)
-        return loss / total
+            loss += 0.5 * self.alpha / total * float(self._matrices @ self._matrices)
+        return loss
 
     def evaluate(self, x: Any, target: Array, weight: Array | None) -> tuple[float, Array]:
         """The weighted mean loss of rows without penalty, and what the network predicts."""
@@ -315,21 +313,23 @@ class DenseNetwork:
         return work
 
     def _backward(self, x: Any, work: _Work) -> None:
-        """The gradient of the sum of the losses, from the delta in the last layer's place."""
+        """The gradient of the losses, from the delta in the last layer's place."""
         delta = work.layers[-1]
         for i in range(len(self.coefs) - 1, -1, -1):
             below = work.layers[i - 1] if i else x
             _product(below.T, delta, self.coef_gradients[i])
             np.add.reduce(delta, axis=0, out=self.intercept_gradients[i])
             if i:
-                np.matmul(delta, self.coefs[i].T, out=work.deltas[i - 1])
+                _product(delta, self.coefs[i].T, work.deltas[i - 1])
                 delta = work.deltas[i - 1]
                 self.hidden[i - 1][1](below, delta, work.scratch[i - 1])
 
 
 def _product(a: Any, b: Array, out: Array) -> None:
     """``out = a @ b``; `a` may be sparse."""
-    if isinstance(a, np.ndarray):
-        np.matmul(a, b, out=out)
-    else:
+    if not isinstance(a, np.ndarray):
         out[...] = a @ b
+    elif a.shape[1] == 1:
+        np.multiply(a, b, out=out)  # four times faster than the product of a column and a row
+    else:
+        np.matmul(a, b, out=out)

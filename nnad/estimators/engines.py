@@ -12,7 +12,7 @@ from nnad.autodiff.tensor import value_of
 from nnad.estimators.dense import DenseNetwork
 from nnad.estimators.objectives import Objective, predictions
 from nnad.estimators.rows import Rows
-from nnad.layers import Module
+from nnad.layers import BatchNorm1d, BatchNorm2d, Module
 from nnad.layers.parameter import Parameter
 from nnad.optimizers import LBFGS, Optimizer, clip_grad_norm
 
@@ -34,6 +34,7 @@ class DenseEngine:
     """
 
     solver: Any
+    smallest_batch = 1
 
     def __init__(self, network: DenseNetwork, clip_norm: float | None = None) -> None:
         self.network = network
@@ -129,6 +130,7 @@ class ModuleEngine:
         solver: updates the parameters; set by whoever wants to call `train_step`.
         parameters, gradient: flat vectors.
         trainable: the parameters that are not frozen.
+        smallest_batch: rows that a batch must have: batch norm cannot learn from one alone.
     """
 
     solver: Any
@@ -147,6 +149,8 @@ class ModuleEngine:
         self.alpha = alpha
         self.penalized = list(penalized) if alpha else []
         self.clip_norm = clip_norm
+        normalizes = any(isinstance(m, (BatchNorm1d, BatchNorm2d)) for m in module.modules())
+        self.smallest_batch = 2 if normalizes else 1
         self.trainable = [p for p in module.parameters() if p.requires_grad]
         (buffer,) = module.flatten().values()
         self.parameters, self.gradient = buffer.data, buffer.grad

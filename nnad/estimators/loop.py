@@ -84,7 +84,8 @@ class EpochLoop:
         callbacks: Sequence[Callback],
         host: HostCallbacks,
     ) -> None:
-        self.estimator = self.model = estimator
+        self.estimator = estimator
+        self.model = getattr(estimator, "module_", estimator)
         self.engine = engine
         self.optimizer = engine.solver
         self.source = source
@@ -174,7 +175,15 @@ class EpochLoop:
         self.notify("on_epoch_end", row)
         if self.host.epoch_ends():
             self.stopped_early = True
-        if self.epoch == self.epochs and not (self.stopped_early or self.single):
+        self.judge_convergence()
+
+    def judge_convergence(self) -> None:
+        """Warn when the last epoch did not end for lack of progress.
+
+        A schedule is made for the whole run, and one epoch of `partial_fit` promises nothing.
+        """
+        is_planned = self.single or self.schedule is not None
+        if self.epoch == self.epochs and not (self.stopped_early or is_planned):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.epochs}) reached and the "
                 "optimization hasn't converged yet.",

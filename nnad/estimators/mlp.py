@@ -15,7 +15,6 @@ from nnad.estimators.objectives import (
     NUMBER_LOSSES,
     Objective,
     class_objective,
-    has_probabilities,
     number_objective,
 )
 from nnad.estimators.perceptron import Perceptron
@@ -165,9 +164,6 @@ class MLPClassifier(ClassTarget, Perceptron):
 
     def _objective_for(self, y: Any) -> Objective:
         return class_objective(self.loss, self._labels)
-
-    def _predicts_probabilities(self) -> bool:
-        return has_probabilities(self.loss)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(

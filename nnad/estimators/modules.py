@@ -31,35 +31,36 @@ class Recipe:
         input_shape: of one row.
         outputs: how many a row has.
         settings: keyword arguments of a callable source.
+        whole_numbers: whether the inputs are integers.
     """
 
     source: Sequence[Any] | Callable[..., Module]
     input_shape: tuple[int, ...]
     outputs: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    whole_numbers: bool = False
 
-    def build(self, rng: np.random.Generator, dtype: Any) -> Module:
+    def build(self, seed: int, dtype: Any) -> Module:
         """A network with initial weights, and all its parameters of one dtype.
+
+        Args:
+            seed: of the weights, also of layers that were given no generator.
+            dtype: of the parameters.
 
         Raises:
             TypeError: the source is, or returns, something else than asked for.
             ValueError: layers do not fit together.
         """
-        if callable(self.source):
-            module = self._call(self.source, rng)
-        elif isinstance(self.source, (list, tuple)):
-            if self.settings:
-                raise ValueError(
-                    f"module__{next(iter(self.settings))} has nothing to go to: module is a list "
-                    "of layers, only a function takes parameters"
-                )
-            module = self._assemble(list(self.source), rng, dtype)
-        else:
-            raise TypeError(
-                "module must be a function (n_features, n_outputs, **parameters) -> Module, a list "
-                f"of layer entries or None, got {self.source!r}"
-            )
-        return module.astype(dtype)
+        rng = np.random.default_rng(seed)
+        with seeded(seed):
+            if callable(self.source):
+                return self._call(self.source, rng).astype(dtype)
+            if isinstance(self.source, (list, tuple)):
+                return self._assemble(list(self.source), rng, dtype)
+        raise TypeError(
+            "module must be a function (n_features, n_outputs, **parameters) -> Module, a list of "
+            f"layer entries or None, got {self.source!r}"
+        )
 
     def check_output(self, module: Module, dtype: Any) -> None:
         """Raise a ValueError unless the network has as many outputs a row as the target asks for.
@@ -91,10 +92,16 @@ class Recipe:
     def _assemble(self, entries: list[Any], rng: np.random.Generator, dtype: Any) -> Module:
         from nnad.training.network import build_sequential  # reads with pydantic, slow to import
 
-        if entries and entries[-1] in ("Linear", {"Linear": None}, {"Linear": {}}):
-            entries[-1] = {"Linear": {"out_features": self.outputs}}
+        if self.settings:
+            raise ValueError(
+                f"module__{next(iter(self.settings))} has nothing to go to: module is a list of "
+                "layers, and only a function takes parameters"
+            )
+        name = np.dtype(dtype).name
         try:
-            return build_sequential(entries, self.input_shape, rng, np.dtype(dtype).name)
+            return build_sequential(
+                entries, self.input_shape, rng, name, self.outputs, self.whole_numbers
+            )
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
@@ -113,8 +120,7 @@ class ModuleHolder(NetworkEstimator):
 
     def _make_module(self, recipe: Recipe, dtype: Any, task: Any) -> None:
         """Build `module_` with initial weights drawn from the task's random state."""
-        rng = np.random.default_rng(task.random_state.randint(np.iinfo(np.int32).max))
-        self.module_ = recipe.build(rng, dtype)
+        self.module_ = recipe.build(task.random_state.randint(np.iinfo(np.int32).max), dtype)
         self._recipe = recipe
         recipe.check_output(self.module_, task.rows.x.dtype)
 
@@ -138,7 +144,7 @@ class ModuleHolder(NetworkEstimator):
         arrays, dtype = state.pop("_module_state", None), state.pop("_module_dtype", None)
         super().__setstate__(state)
         if arrays is not None:
-            module = self._recipe.build(np.random.default_rng(0), dtype)
+            module = self._recipe.build(0, dtype)
             module.load_state_dict(arrays)
             module.eval()
             self.module_ = module

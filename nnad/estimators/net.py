@@ -11,7 +11,6 @@ from nnad.estimators.network import NetworkOfModule
 from nnad.estimators.objectives import (
     Objective,
     class_objective,
-    has_probabilities,
     number_objective,
 )
 from nnad.estimators.targets import ClassTarget, NumberTarget
@@ -115,9 +114,6 @@ class NetClassifier(ClassTarget, NetworkOfModule):
 
     def _objective_for(self, y: Any) -> Objective:
         return class_objective(self._loss_spec(), self._labels)
-
-    def _predicts_probabilities(self) -> bool:
-        return has_probabilities(self.loss)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(

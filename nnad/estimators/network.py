@@ -157,7 +157,8 @@ class NetworkOfModule(ModuleHolder):
     def _build(self, task: Task) -> None:
         source = default_network if self.module is None else self.module
         shape = task.rows.x.shape[1:]
-        recipe = Recipe(source, shape, self.n_outputs_, self._settings("module"))
+        whole = task.rows.x.dtype.kind in "iub"
+        recipe = Recipe(source, shape, self.n_outputs_, self._settings("module"), whole)
         self._make_module(recipe, self._dtype_for(task.rows.x), task)
 
     def _cast_inputs(self, X: Any) -> Any:
@@ -180,6 +181,11 @@ class NetworkOfModule(ModuleHolder):
         with seeded(task.random_state.randint(np.iinfo(np.int32).max), self.t_):
             super()._train(task)
 
+    def _operations(self, task: Task) -> int:
+        if task.rows.x.ndim > 2:  # weights that are used more than once: the number is large
+            return np.iinfo(np.int64).max
+        return super()._operations(task)
+
     def _snapshot(self) -> dict[str, Any]:
         return {}  # a copy of the estimator builds a module of its own
 
@@ -187,6 +193,12 @@ class NetworkOfModule(ModuleHolder):
         return [value_of(p) for p in self.module_.parameters()]
 
     def _scores(self, x: Any) -> np.ndarray:
+        shape = self._recipe.input_shape
+        if x.shape[1:] != shape:
+            raise ValueError(
+                f"X has rows of shape {x.shape[1:]}, but {type(self).__name__} was fitted with "
+                f"rows of shape {shape}"
+            )
         return self._module_scores(self._cast_inputs(x))
 
     def __sklearn_tags__(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,18 +32,27 @@ class BatchSource:
         size: rows in a batch; the last one may be shorter.
         shuffle: draw another order for each epoch.
         random_state: draws the orders.
+        smallest: a last batch of fewer rows is joined to the one before.
     """
 
     def __init__(
-        self, rows: Rows, size: int, shuffle: bool, random_state: np.random.RandomState
+        self,
+        rows: Rows,
+        size: int,
+        shuffle: bool,
+        random_state: np.random.RandomState,
+        smallest: int = 1,
     ) -> None:
         self.rows = rows
         self.size = size
         self.shuffle = shuffle
         self.random_state = random_state
         self.order = np.arange(rows.size)
-        self.slices = [slice(i, min(i + size, rows.size)) for i in range(0, rows.size, size)]
-        self._room = [_room(a, size) for a in rows]
+        starts = list(range(0, rows.size, size))
+        if len(starts) > 1 and rows.size - starts[-1] < smallest:
+            del starts[-1]
+        self.slices = [slice(*ends) for ends in pairwise([*starts, rows.size])]
+        self._room = [_room(a, size + smallest - 1) for a in rows]
 
     def epoch(self) -> Iterator[Rows]:
         """The batches of the next epoch."""

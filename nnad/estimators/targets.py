@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from nnad.estimators.labels import Labels
-from nnad.estimators.objectives import Objective, predictions
+from nnad.estimators.objectives import Objective, has_probabilities, predictions
 from nnad.estimators.rows import Rows
 
 __all__ = ["ClassTarget", "NumberTarget"]
@@ -83,6 +83,10 @@ class ClassTarget(ClassifierMixin):
             return (outputs[:, 0] > threshold).view(np.int8)
         return outputs[:, : len(self.classes_)].argmax(axis=1)
 
+    def _strata(self, y: Any) -> Any:
+        """As scikit-learn has it: two classes keep their proportions."""
+        return self._labels.encode(y) if self._label_kind == "binary" else None
+
     def _score_outputs(self, outputs: np.ndarray, rows: Rows) -> float:
         """Accuracy; for several labels a row, of whole rows."""
         decided = self._decide(outputs, 0.0 if self._link is None else 0.5)
@@ -113,7 +117,13 @@ class ClassTarget(ClassifierMixin):
         return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
 
     def _predicts_probabilities(self) -> bool:
-        raise NotImplementedError
+        """True; an AttributeError, as scikit-learn asks for, where the loss gives none."""
+        if not has_probabilities(self.loss):
+            raise AttributeError(
+                f"probability estimates are not available for loss={self.loss!r}; use "
+                "decision_function, or a loss such as log_loss"
+            )
+        return True
 
     @available_if(lambda estimator: estimator._predicts_probabilities())
     def predict_proba(self, X: Any) -> np.ndarray:

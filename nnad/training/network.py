@@ -64,6 +64,8 @@ def build_sequential(
     input_shape: tuple[int, ...],
     rng: Rng = None,
     dtype: str = "float32",
+    out_features: int | None = None,
+    input_dtype: Any = np.float32,
 ) -> Module:
     """Build a `Sequential` from layer entries as they stand in YAML, sizes of inputs filled in.
 
@@ -72,6 +74,8 @@ def build_sequential(
         input_shape: shape of one row of the input.
         rng: source of the initial weights and of all later randomness in the layers.
         dtype: of the parameters.
+        out_features: of the last layer, where it may be left out.
+        input_dtype: of the input: integers for tokens.
 
     Raises:
         ConfigError: with every problem found.
@@ -82,7 +86,13 @@ def build_sequential(
       (1): ReLU()
     )
     """
-    builder = _Builder(np.random.default_rng(rng), "the input", Locations())
+    builder = _Builder(
+        np.random.default_rng(rng),
+        "the input",
+        Locations(),
+        out_features=out_features,
+        input_dtype=input_dtype,
+    )
     return builder.assemble(layers, input_shape, dtype)[0]
 
 
