@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "predict": "Write the predictions of a run's best checkpoint for the rows of a CSV file.",
     "generate": "Print text that a run's best checkpoint writes after a prompt.",
     "export": "Write a run's best model as ONNX, as a predictor of its own, weights or a card.",
+    "report": "Write a run's report: a page with curves, errors, advice and all that made it.",
     "explain": "Show how the derivative of a formula is computed, one row an operation.",
     "plan": "Predict step time, memory and efficiency of a job in several processes.",
     "list": "List the layers, losses, optimizers, schedules, metrics or datasets there are.",

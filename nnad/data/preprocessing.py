@@ -164,6 +164,22 @@ class Preprocessor:
             x = x / np.sqrt(1 + (x / SMOOTH_CLIP) ** 2)
         return x.astype(self.dtype, copy=False)
 
+    def inverse_numeric(self, x: np.ndarray) -> np.ndarray:
+        """Undo the scaling of the columns (or channels) that hold numbers; others stay.
+
+        Args:
+            x: (rows, ...) as `transform` returned it.
+        """
+        if self.center is None or self.scale is None:
+            return x
+        count = len(self.center)
+        found = np.array(x if self.row_shape is None else x.reshape(len(x), -1), np.float64)
+        numbers = found[..., :count]
+        if self.smooth_clip:
+            numbers = numbers / np.sqrt(np.maximum(1 - (numbers / SMOOTH_CLIP) ** 2, 1e-12))
+        found[..., :count] = numbers * self.scale + self.center
+        return found.reshape(x.shape)
+
     def transform_lazily(self, numeric: np.ndarray | LazyRows) -> LazyRows:
         """The same for an array too large to hold: each batch is transformed as it is read."""
 

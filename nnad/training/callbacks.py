@@ -48,6 +48,13 @@ class Callback:
     def close(self) -> None:
         """Always called at the end, even after an exception: give back what is held."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on as if never stopped: a tree for a checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave, before :meth:`on_fit_begin`."""
+
 
 class Progress(Callback):
     """A bar on stderr with epoch, loss, rate, metrics, rows a second and the time that is left.

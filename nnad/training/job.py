@@ -33,6 +33,7 @@ from nnad.training.report import check_report, closing_table
 from nnad.training.run_folder import RunFolder
 from nnad.training.state import capture, restore
 from nnad.training.trainer import Trainer, predict
+from nnad.training.watch import Watch
 
 __all__ = ["check", "load_data", "make_trainer", "resolved_text", "resume", "start"]
 
@@ -138,7 +139,7 @@ def run_job(
             config.trainer.checkpoint_every_steps,
             folder.read_seconds() if state else 0.0,
         )
-        around = [recorder, *progress(config)] if group.leads else []
+        around = [*watch(config), recorder, *progress(config)] if group.leads else []
         trainer = make_trainer(config, job, data, [*around, interruption])
         if state is None:
             group.lead(lambda: begin(folder, config, trainer, data))
@@ -197,7 +198,17 @@ def conclude(
     if estimator is not None:
         summary["baseline"] = run_baseline(estimator, config, trainer, data)
     folder.write_json(folder.summary, without_nan(summary))
+    if config.output.report:
+        report(folder, config, trainer, data)
     return closing_table(str(folder.path), summary)
+
+
+def report(folder: RunFolder, config: Config, trainer: Trainer, data: DataSplits) -> None:
+    """Write the page that shows the run."""
+    from nnad.training.reporting import write_report
+
+    watched = next((c.state_dict() for c in trainer.callbacks if isinstance(c, Watch)), None)
+    write_report(folder, config, trainer.model, data, trainer.history, watched)
 
 
 def run_baseline(
@@ -323,6 +334,11 @@ def make_baseline(config: Config, task: str) -> Any:
     )
     require_task(estimator, task, where)
     return estimator
+
+
+def watch(config: Config) -> list[Callback]:
+    """What a report needs; before the recorder, whose checkpoints hold what was seen so far."""
+    return [Watch()] if config.output.report else []
 
 
 def progress(config: Config) -> list[Callback]:

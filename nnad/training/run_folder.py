@@ -36,6 +36,7 @@ class RunFolder:
         metrics: one row an epoch, ``metrics.csv``.
         summary: ``summary.json``, written when all is done.
         environment: versions and machine, ``environment.json``.
+        report: ``report.html``, where one is wanted.
         timing: seconds spent so far, ``timing.json``.
         last: the newest checkpoint.
         best: the weights of the best epoch.
@@ -50,11 +51,18 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self.environment = self.path / "environment.json"
         self.timing = self.path / "timing.json"
+        self.report = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.safetensors"
         self.best = self.checkpoints / "best.safetensors"
         self.preprocessing = self.path / "preprocessing.safetensors"
-        self._reports = (self.metrics, self.summary, self.timing, self.environment)
+        self._reports = (
+            self.metrics,
+            self.summary,
+            self.timing,
+            self.environment,
+            self.report,
+        )
         self._lock_file = self.path / ".lock"
         self._lock: Any = None
         self._reserved = False

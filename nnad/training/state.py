@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnad.random import default_generator
+from nnad.training.history import History
 
 if TYPE_CHECKING:
     from nnad.training.trainer import Trainer
@@ -32,6 +33,11 @@ def capture(trainer: Trainer) -> dict[str, Any]:
         "ema": None if trainer.ema is None else trainer.ema.state_dict(),
         "model": trainer.model.state_dict(),
         "programs": trainer.programs.recorded,
+        "callbacks": {
+            type(callback).__name__: state
+            for callback in trainer.callbacks
+            if (state := callback.state_dict())
+        },
     }
 
 
@@ -48,9 +54,13 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
         trainer.ema.load_state_dict(state["ema"])
     trainer.best.load_state_dict(state["best"])
     trainer.programs.take_up(state.get("programs"))
-    trainer.history = {name: column.tolist() for name, column in state["history"].items()}
+    trainer.history = History((name, c.tolist()) for name, c in state["history"].items())
     for generator, saved in zip(generators(trainer.model), state["generators"], strict=True):
         generator.bit_generator.state = saved
+    for callback in trainer.callbacks:
+        kept = state.get("callbacks", {}).get(type(callback).__name__)
+        if kept is not None:
+            callback.load_state_dict(kept)
     for name in COUNTERS:
         setattr(trainer, name, state["counters"][name])
 

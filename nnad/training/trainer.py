@@ -32,6 +32,7 @@ from nnad.schedules import Constant, Schedule
 from nnad.training.callbacks import Callback
 from nnad.training.diagnosis import is_finite, why_gradient_not_finite, why_loss_not_finite
 from nnad.training.early_stopping import BestEpoch
+from nnad.training.history import History
 from nnad.training.step_programs import StepPrograms
 
 __all__ = ["Trainer", "evaluating", "predict"]
@@ -159,14 +160,14 @@ class Trainer:
         self.loss_sum = 0.0  # over the epoch so far, each loss times its batch's weight
         self.weight_sum = 0.0
         self.step_loss = math.nan
-        self.history: dict[str, list[float]] = {}
+        self.history = History()
         self.stopped_early = False
         self.reach_is_known = False
         self.programs = StepPrograms(self, compile, threads)
 
     # The ladder -----------------------------------------------------------------------------------
 
-    def fit(self, train: Split, validation: Split | None = None) -> dict[str, list[float]]:
+    def fit(self, train: Split, validation: Split | None = None) -> History:
         """Train until the last epoch, or until patience ends, and take the best epoch's weights.
 
         Args:

@@ -264,6 +264,11 @@ class Output(Section):
     dir: str = Field(default="runs", description="folder of all runs", min_length=1)
     name: str = Field(default="run", description="name of the run's own folder", min_length=1)
 
+    report: bool = Field(
+        default=False,
+        description="end with report.html, and record norms of weights and gradients for it",
+    )
+
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, value: str) -> str:
