@@ -98,10 +98,9 @@ class Recipe:
                 "layers, and only a function takes parameters"
             )
         name = np.dtype(dtype).name
+        kind = np.int64 if self.whole_numbers else dtype
         try:
-            return build_sequential(
-                entries, self.input_shape, rng, name, self.outputs, self.whole_numbers
-            )
+            return build_sequential(entries, self.input_shape, rng, name, self.outputs, kind)
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
