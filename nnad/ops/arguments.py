@@ -72,6 +72,11 @@ def dummy(shape: Iterable[int]) -> np.ndarray:
     return np.broadcast_to(np.float64(0), tuple(shape))
 
 
+def axis_of(axis: Any) -> Axis:
+    """`axis` as it is, a list of axes as a tuple."""
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
 def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     """`axis` as a tuple of numbers from 0 to ndim - 1; None is all of them."""
     if axis is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnad.autodiff.table import case
 from nnad.ops import shape as s
-from nnad.ops.arguments import Axis, as_array, axes_of, composed, shape_of
+from nnad.ops.arguments import Axis, as_array, axes_of, axis_of, composed, shape_of
 from nnad.ops.reduce import _sum, count, mean
 
 __all__ = ["average"]
@@ -53,7 +53,7 @@ def average(
     keepdims: bool = False,
 ) -> Any:
     """Weighted mean over axes; see `numpy.average`."""
-    a, axis = as_array(a), tuple(axis) if isinstance(axis, list) else axis
+    a, axis = as_array(a), axis_of(axis)
     if weights is None:
         y = mean(a, axis, keepdims=keepdims)
         total = s.full_like(y, count(a, axis))

@@ -15,7 +15,17 @@ from nnad.autodiff.table import case, explicit, implements, kink, linear
 from nnad.autodiff.tensor import Tensor, apply, value_of
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
-from nnad.ops.arguments import Axis, as_array, axes_of, composed, constant, dummy, shape_of, store
+from nnad.ops.arguments import (
+    Axis,
+    as_array,
+    axes_of,
+    axis_of,
+    composed,
+    constant,
+    dummy,
+    shape_of,
+    store,
+)
 
 __all__ = [
     "all",
@@ -65,10 +75,6 @@ def _samples(rng: np.random.Generator) -> list[Any]:
     ]
 
 
-def _axes(axis: Any) -> Axis:
-    return tuple(axis) if isinstance(axis, list) else axis
-
-
 def _prepared(a: Any, dtype: Any, where: Any, fill: Any) -> Any:
     """`a` in `dtype`, with `fill` where `where` is false."""
     x = as_array(a)
@@ -108,9 +114,9 @@ def sum(
 ) -> Any:
     """Sum over axes; see `numpy.sum`."""
     if isinstance(a, Tensor) and dtype is out is initial is where is None:
-        return apply(_sum, (a,), {"axis": _axes(axis), "keepdims": keepdims})
+        return apply(_sum, (a,), {"axis": axis_of(axis), "keepdims": keepdims})
     x = _prepared(a, dtype, where, 0)
-    y = _asked(_sum(x, axis=_axes(axis), keepdims=keepdims), dtype)
+    y = _asked(_sum(x, axis=axis_of(axis), keepdims=keepdims), dtype)
     return store(y if initial is None else y + initial, out, "sum")
 
 
@@ -145,7 +151,7 @@ def mean(
     where: Any = None,
 ) -> Any:
     """Mean over axes; see `numpy.mean`."""
-    axis = _axes(axis)
+    axis = axis_of(axis)
     if where is None or where is True:
         y = _mean(_prepared(a, dtype, None, 0), axis=axis, keepdims=keepdims)
     else:
@@ -242,7 +248,7 @@ def var(
     correction: Any = None,
 ) -> Any:
     """Variance over axes; see `numpy.var`."""
-    ddof, axis = _freedom("var", ddof, correction), _axes(axis)
+    ddof, axis = _freedom("var", ddof, correction), axis_of(axis)
     x = _prepared(a, dtype, None, 0)
     if mean is None and (where is None or where is True):
         y = _var(x, axis=axis, ddof=ddof, keepdims=keepdims)
@@ -265,7 +271,7 @@ def std(
     correction: Any = None,
 ) -> Any:
     """Standard deviation over axes, with derivative 0 where it is 0; see `numpy.std`."""
-    ddof, axis = _freedom("std", ddof, correction), _axes(axis)
+    ddof, axis = _freedom("std", ddof, correction), axis_of(axis)
     x = _prepared(a, dtype, None, 0)
     if mean is None and (where is None or where is True):
         y = _std(x, axis=axis, ddof=ddof, keepdims=keepdims)
@@ -348,7 +354,7 @@ def prod(
 ) -> Any:
     """Product over axes, differentiable also where elements are zero; see `numpy.prod`."""
     x = _prepared(a, dtype, where, 1)
-    y = _asked(_prod(x, axis=_axes(axis), keepdims=keepdims), dtype)
+    y = _asked(_prod(x, axis=axis_of(axis), keepdims=keepdims), dtype)
     return store(y if initial is None else y * initial, out, "prod")
 
 
@@ -419,7 +425,7 @@ def max(
     where: Any = None,
 ) -> Any:
     """Maximum over axes; ties share the gradient; see `numpy.max`."""
-    options = as_array(a), _axes(axis), keepdims, initial, where
+    options = as_array(a), axis_of(axis), keepdims, initial, where
     return store(_limited(_max, e.maximum, -np.inf, options), out, "max")
 
 
@@ -433,7 +439,7 @@ def min(
     where: Any = None,
 ) -> Any:
     """Minimum over axes; ties share the gradient; see `numpy.min`."""
-    options = as_array(a), _axes(axis), keepdims, initial, where
+    options = as_array(a), axis_of(axis), keepdims, initial, where
     return store(_limited(_min, e.minimum, np.inf, options), out, "min")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from nnad.autodiff.table import case, implements, linear
 from nnad.autodiff.tensor import Tensor, value_of, wrap
 from nnad.autodiff.walk import unbroadcast
-from nnad.ops.arguments import as_array, composed, dummy, shape_of
+from nnad.ops.arguments import as_array, axis_of, composed, dummy, shape_of
 
 __all__ = [
     "astype",
@@ -404,7 +404,7 @@ _flip = linear(
 @implements(np.flip)
 def flip(m: Any, axis: Any = None) -> Any:
     """`m` in reverse order along axes; see `numpy.flip`."""
-    return _flip(as_array(m), axis=tuple(axis) if isinstance(axis, list) else axis)
+    return _flip(as_array(m), axis=axis_of(axis))
 
 
 @implements(np.fliplr)
@@ -452,4 +452,4 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """`a` shifted along axes, around the end; see `numpy.roll`."""
     if not isinstance(shift, (int, np.integer)):
         shift = tuple(np.asarray(shift).tolist()) if np.ndim(shift) else int(shift)
-    return _roll(as_array(a), shift=shift, axis=tuple(axis) if isinstance(axis, list) else axis)
+    return _roll(as_array(a), shift=shift, axis=axis_of(axis))

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnad.autodiff.table import case, elementwise, explicit
 from nnad.ops import reduce as r
-from nnad.ops.arguments import as_array
+from nnad.ops.arguments import as_array, axis_of
 from nnad.ops.elementwise import absolute, equal, exp, isfinite, log, sign, where
 
 __all__ = ["log_softmax", "logsumexp", "sinc", "softmax"]
@@ -155,7 +155,7 @@ def logsumexp(
     >>> logsumexp(np.array([0.0, np.log(3.0)]))
     np.float64(1.3862943611198908)
     """
-    axis = tuple(axis) if isinstance(axis, list) else axis
+    axis = axis_of(axis)
     if b is None:
         y = _logsumexp(a, axis=axis, keepdims=keepdims)
         return (y, np.ones_like(y)) if return_sign else y

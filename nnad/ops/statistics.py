@@ -12,7 +12,7 @@ from nnad.autodiff.table import case, kink
 from nnad.autodiff.tensor import value_of
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
-from nnad.ops.arguments import as_array, axes_of, composed, known, scalar, shape_of, store
+from nnad.ops.arguments import as_array, axes_of, axis_of, composed, known, scalar, shape_of, store
 from nnad.ops.averages import average
 from nnad.ops.cumulative import cumsum
 from nnad.ops.index import take_along_axis
@@ -221,7 +221,7 @@ def quantile(
 ) -> Any:
     """Quantiles over axes, differentiable by `a` and `q`; see `numpy.quantile`."""
     x = as_array(a)
-    y = _quantiles(x, _level(x, q), _axes(axis), method, keepdims, weights, False)
+    y = _quantiles(x, _level(x, q), axis_of(axis), method, keepdims, weights, False)
     return store(y, out, "quantile")
 
 
@@ -241,7 +241,7 @@ def percentile(
 ) -> Any:
     """Percentiles over axes, differentiable by `a` and `q`; see `numpy.percentile`."""
     x = as_array(a)
-    y = _quantiles(x, _level(x, q, 100), _axes(axis), method, keepdims, weights, False)
+    y = _quantiles(x, _level(x, q, 100), axis_of(axis), method, keepdims, weights, False)
     return store(y, out, "percentile")
 
 
@@ -271,7 +271,7 @@ def nanquantile(
 ) -> Any:
     """Quantiles over axes of what is not NaN; see `numpy.nanquantile`."""
     x = as_array(a)
-    y = _quantiles(x, _level(x, q), _axes(axis), method, keepdims, weights, True)
+    y = _quantiles(x, _level(x, q), axis_of(axis), method, keepdims, weights, True)
     return store(y, out, "nanquantile")
 
 
@@ -293,12 +293,8 @@ def nanpercentile(
 ) -> Any:
     """Percentiles over axes of what is not NaN; see `numpy.nanpercentile`."""
     x = as_array(a)
-    y = _quantiles(x, _level(x, q, 100), _axes(axis), method, keepdims, weights, True)
+    y = _quantiles(x, _level(x, q, 100), axis_of(axis), method, keepdims, weights, True)
     return store(y, out, "nanpercentile")
-
-
-def _axes(axis: Any) -> Axis:
-    return tuple(axis) if isinstance(axis, list) else axis
 
 
 def _median_samples(rng: np.random.Generator) -> list[Any]:
@@ -326,7 +322,7 @@ def median(
 ) -> Any:
     """Median over axes; see `numpy.median`."""
     x = as_array(a)
-    y = _quantiles(x, _level(x, 0.5), _axes(axis), "linear", keepdims, None, False)
+    y = _quantiles(x, _level(x, 0.5), axis_of(axis), "linear", keepdims, None, False)
     return store(y, out, "median")
 
 
@@ -336,7 +332,7 @@ def nanmedian(
 ) -> Any:
     """Median over axes of what is not NaN; see `numpy.nanmedian`."""
     x = as_array(a)
-    y = _quantiles(x, _level(x, 0.5), _axes(axis), "linear", keepdims, None, True)
+    y = _quantiles(x, _level(x, 0.5), axis_of(axis), "linear", keepdims, None, True)
     return store(y, out, "nanmedian")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nnad
-from nnad.autodiff.table import Kink, Primitive, case
+from nnad.autodiff.table import STACKED, TABLE, Kink, Primitive, case
 from nnad.autodiff.tensor import stop_gradient
 from tests.autodiff import table_checks as checks
 
@@ -126,6 +126,16 @@ def test_check_grads_says_what_is_wrong(name, said):
     x = np.random.default_rng(0).normal(size=(3, 3))
     with pytest.raises(AssertionError, match=said):
         nnad.check_grads(WRONG[name], x)
+
+
+def test_a_wrong_rule_for_stacks_is_rejected(monkeypatch):
+    entry = TABLE["sum"]
+    (sample,) = [c for c in checks.cases_of(entry) if c.kwargs == {"axis": 0}]
+    checks.check_stacked(entry, sample)
+    whole = lambda op, args, **kwargs: op(args[0].rows, axis=0)  # noqa: E731
+    monkeypatch.setitem(STACKED, "sum", whole)
+    with pytest.raises(AssertionError, match="sum of stacks"):
+        checks.check_stacked(entry, sample)
 
 
 def test_check_grads_names_the_argument():
