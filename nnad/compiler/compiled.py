@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
 from functools import update_wrapper
 from typing import Any
@@ -45,6 +46,7 @@ class Replay:
             self.plan = plan_buffers(program)
             self.run, self.source = build(program, self.plan)
         forget_examples(program)
+        self.busy = threading.RLock()  # one caller at a time: the buffers are the program's
 
     def _build_native(self, threads: int) -> None:
         """Make machine code; where that fails, say so and be content with NumPy."""
@@ -68,7 +70,8 @@ class Replay:
             return False
 
     def __call__(self, arrays: list[Any]) -> Any:
-        results = self.run(*arrays)
+        with self.busy:
+            results = self.run(*arrays)
         leaves = [
             wrap(x, None) if is_tensor else x
             for x, is_tensor in zip(results, self.tensors, strict=True)

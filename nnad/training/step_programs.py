@@ -125,9 +125,7 @@ class StepPrograms:
         state, gradients = capture(trainer), [(p, _copied(p.grad)) for p in trainer.parameters]
         try:
             trainer.optimizer.zero_grad()
-            for _ in range(
-                min(2, trainer.accumulate)
-            ):  # stored, then added
+            for _ in range(min(2, trainer.accumulate)):  # stored, then added
                 self._gradient(*arguments)
             if self.kind == "native" and not isinstance(trainer.optimizer, LBFGS):
                 self.clip()

@@ -87,6 +87,31 @@ def test_several_callers_at_once() -> None:
     assert got == [want] * 3
 
 
+@pytest.mark.parametrize("name", ["native", "numpy"])
+def test_one_program_called_by_several_threads_at_once(name: str) -> None:
+    weight = RNG.normal(size=(16, 16))
+
+    def step(x: Any) -> Any:
+        return np.tanh(np.tanh(x @ weight) @ weight)
+
+    compiled = nnad.compile(step, backend=name, threads=2)
+    arguments = [RNG.normal(size=(9, 16)) for _ in range(4)]
+    compiled(arguments[0])
+    right: list[bool] = []
+
+    def call(x: np.ndarray) -> None:
+        want = step(x)
+        right.extend(np.allclose(compiled(x), want) for _ in range(200))
+
+    callers = [threading.Thread(target=call, args=(x,)) for x in arguments]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(right) == 800
+    assert all(right)
+
+
 def report(training: Training, results: Any) -> None:
     results.put(training.weights(30))
 
