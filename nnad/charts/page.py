@@ -53,12 +53,20 @@ def figure(title: str, chart: str, key: str = "", note: str = "") -> str:
     )
 
 
-def legend(names: Sequence[str], dashed: Sequence[str] = ()) -> str:
-    """The names of a chart's series beside their colours, in the series' order."""
+def legend(
+    names: Sequence[str], dashed: Sequence[str] = (), numbers: Sequence[int] | None = None
+) -> str:
+    """The names of a chart's series beside their colours.
+
+    Args:
+        names: of the series.
+        dashed: those that are drawn dashed.
+        numbers: of the colours; by default in the series' order.
+    """
     items = "".join(
         f'<li><svg viewBox="0 0 18 8" aria-hidden="true"><path class="line c{i % 10}'
         f'{" dashed" if name in dashed else ""}" d="M1,4H17"/></svg>{escape(name)}</li>'
-        for i, name in enumerate(names)
+        for i, name in zip(numbers or range(len(names)), names, strict=True)
     )
     return f'<ul class="legend">{items}</ul>'
 

@@ -205,3 +205,13 @@ def test_norms_are_those_of_the_parameters_and_few_are_kept(rng) -> None:
     np.testing.assert_allclose(found.weights, want[..., 0], rtol=1e-5)
     np.testing.assert_allclose(found.gradients, want[..., 1], rtol=1e-5)
     np.testing.assert_allclose(found.updates, 0.01 * want[..., 1], rtol=1e-4)
+
+
+def test_a_notebook_shows_the_history_as_curves() -> None:
+    from nnad.training.history import History
+
+    history = History(epoch=[1.0, 2.0], train_loss=[0.5, 0.25], val_loss=[0.6, np.nan])
+    text = history._repr_html_()
+    assert re.findall(r'data-figure="([^"]*)"', text) == ["loss"]
+    assert text.count('<path class="line') == 4  # two curves, two in the legend
+    assert History()._repr_html_().count("<figure") == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Locations", "Path", "dotted"]
+__all__ = ["Locations", "Path", "dotted", "flat"]
 
 Path = tuple[str | int, ...]
 
@@ -16,6 +18,28 @@ def dotted(path: Path) -> str:
     'model.2.Linear.out_features'
     """
     return ".".join(str(key) for key in path)
+
+
+def flat(value: Any, path: Path = ()) -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in a tree.
+
+    >>> dict(flat({"optimizer": {"lr": 0.1}, "model": [{"Linear": {}}, "ReLU"]}))
+    {'optimizer.lr': 0.1, 'model.0.Linear': {}, 'model.1': 'ReLU'}
+    """
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list) and (path == ("model",) or any(map(is_tree, value))):
+        inside = enumerate(value)
+    if not inside:
+        yield dotted(path), value
+    for key, item in inside:
+        yield from flat(item, (*path, key))
+
+
+def is_tree(value: Any) -> bool:
+    """Whether there are keys in it."""
+    return isinstance(value, (dict, list))
 
 
 @dataclass

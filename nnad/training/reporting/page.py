@@ -12,6 +12,7 @@ from nnad.charts import document, style
 from nnad.training.report import number
 from nnad.training.reporting.advice import advise
 from nnad.training.reporting.classes import class_figures, class_table
+from nnad.training.reporting.compare import write_page
 from nnad.training.reporting.evidence import Evidence, gather
 from nnad.training.reporting.internals import activity_table, internal_figures, norm_table
 from nnad.training.reporting.learning import learning_figures
@@ -69,17 +70,8 @@ def write_report(
     output: str | None = None,
 ) -> Path:
     """Write the report of a run; arguments as of `gather`, and where to; returns the file."""
-    from nnad.errors import UserError
-    from nnad.training.checkpoint import describe_os_error
-    from nnad.training.run_folder import replacing
-
     file = folder.report if output is None else Path(output)
-    text = page(gather(folder, config, model, data, history, watched))
-    try:
-        with replacing(file) as stream:
-            stream.write(text)
-    except OSError as error:
-        raise UserError(f"{file}: {describe_os_error(error)}") from error
+    write_page(file, page(gather(folder, config, model, data, history, watched)))
     return file
 
 

@@ -1,0 +1,217 @@
+"""The file that describes a sweep: what it may say, and what is wrong with one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from nnad.errors import ConfigError, did_you_mean
+from nnad.metrics import is_score
+from nnad.training.config import Config, load_config, to_yaml
+from nnad.training.config.checks import has_validation
+from nnad.training.config.loading import find_config
+from nnad.training.config.locations import Locations
+from nnad.training.config.schema import MAX_SEED, PositiveInt, Section
+from nnad.training.registry import entries
+from nnad.training.sweep.space import Choice, Interval, combinations, draws, parse_parameter
+from nnad.training.yaml_reader import read_yaml
+
+__all__ = ["Halving", "Sweep", "SweepFile", "load_sweep", "override_text"]
+
+
+class Halving(Section):
+    """How successive halving drops trials."""
+
+    factor: Annotated[int, Field(ge=2)] = Field(
+        default=3, description="of so many trials one goes on, with so many times the epochs"
+    )
+    min_epochs: PositiveInt = Field(default=1, description="epochs before any trial is dropped")
+
+
+class SweepFile(Section):
+    """A sweep as its YAML file gives it."""
+
+    base: str = Field(description="the job whose settings are varied", min_length=1)
+    parameters: dict[str, Any] = Field(
+        description="dotted setting: list of values, or {log_uniform: [low, high]}", min_length=1
+    )
+    method: Literal["grid", "random", "halving"] = Field(
+        default="random", description="every combination, draws, or draws that compete"
+    )
+    trials: PositiveInt = Field(default=20, description="draws of random and halving")
+    objective: str = Field(default="val_loss", description="column of metrics.csv to be best in")
+    direction: Literal["auto", "min", "max"] = Field(
+        default="auto", description="whether smaller or larger is better; auto goes by the metric"
+    )
+    halving: Halving = Field(default_factory=Halving, description="how trials are dropped")
+    workers: PositiveInt = Field(default=1, description="processes that train at once")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="start of the draws")
+    dir: str = Field(default="sweeps", description="folder of all sweeps", min_length=1)
+    name: str = Field(default="", description="name of the sweep's own folder")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has been checked.
+
+    Attributes:
+        settings: what its file says.
+        text: the file's content.
+        base: the job whose settings are varied.
+        space: what each setting may be.
+    """
+
+    settings: SweepFile
+    text: str
+    base: Config
+    space: dict[str, Choice | Interval]
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is written."""
+        return Path(self.settings.dir) / self.settings.name
+
+    @property
+    def maximize(self) -> bool:
+        """Whether larger values of the objective are better."""
+        if self.settings.direction != "auto":
+            return self.settings.direction == "max"
+        metric = entries("metric").get(self.settings.objective.partition("_")[2])
+        return metric is not None and is_score(metric.make)
+
+    def choices(self) -> list[dict[str, Any]]:
+        """The values of the settings of every trial."""
+        if self.settings.method == "grid":
+            return combinations(self.space)
+        return draws(self.space, self.settings.trials, self.settings.seed)
+
+    def base_text(self) -> str:
+        """The job as YAML that does not depend on where the sweep's file is."""
+        return to_yaml(self.base)
+
+
+def load_sweep(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Sweep:
+    """Read and check a sweep's file.
+
+    Args:
+        path: the file.
+        overrides: ``key=value`` each.
+
+    Raises:
+        ConfigError: with every problem found, one line each.
+    """
+    from nnad.training.config.overrides import apply_override
+
+    file = find_config(path)
+    text = file.read_text(encoding="utf-8-sig")
+    document = read_yaml(text)
+    locations = Locations(str(file), str(file.parent), document.lines)
+    problems = [f"{file}:{line}: {message}" for _, line, message in document.problems]
+    if not isinstance(document.value, dict):
+        raise ConfigError(problems or [f"{file}: expected a mapping with base and parameters"])
+    raw = document.value
+    problems += filter(None, [apply_override(raw, locations, item) for item in overrides])
+    raw.setdefault("name", file.stem)
+    try:
+        settings = SweepFile.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError([*problems, *_messages(error, locations)]) from None
+    space = {key: parse_parameter(value) for key, value in settings.parameters.items()}
+    problems += [
+        f"{locations.label(('parameters', key))}: {wrong}"
+        for key, wrong in space.items()
+        if isinstance(wrong, str)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    good = {key: part for key, part in space.items() if not isinstance(part, str)}
+    base = load_config(_base(settings.base, file.parent))
+    sweep = Sweep(settings, text, base, good)
+    problems = [f"{locations.label((key,))}: {wrong}" for key, wrong in _misfits(sweep)]
+    if problems:
+        raise ConfigError(problems)
+    require_one_job(sweep)
+    return sweep
+
+
+def _base(name: str, folder: Path) -> Path | str:
+    """The base's file: beside the sweep's, else as any configuration is found."""
+    return folder / name if (folder / name).is_file() else name
+
+
+def _messages(error: ValidationError, locations: Locations) -> list[str]:
+    """A line for each of pydantic's errors."""
+    known: dict[Any, list[str]] = {
+        (): list(SweepFile.model_fields),
+        ("halving",): list(Halving.model_fields),
+    }
+    lines = []
+    for detail in error.errors(include_url=False):
+        path = tuple(detail["loc"])
+        text = f"{detail['msg']}, got {detail['input']!r}"
+        if detail["type"] == "extra_forbidden":
+            here = known.get(path[:-1], [])
+            hint = did_you_mean(str(path[-1]), here) or ";"
+            text = f"unknown key{hint} known here: {', '.join(here)}"
+        elif detail["type"] == "missing":
+            text = f"is missing: {SweepFile.model_fields[str(path[-1])].description}"
+        lines.append(f"{locations.label(path)}: {text}")
+    return lines
+
+
+def _misfits(sweep: Sweep) -> list[tuple[str, str]]:
+    """(key, problem) where the settings do not go with each other or with the base."""
+    settings, base = sweep.settings, sweep.base
+    known = ["train_loss", "val_loss", *(f"val_{metric.name}" for metric in base.metrics)]
+    found = []
+    if settings.objective not in known:
+        hint = did_you_mean(settings.objective, known) or ";"
+        found.append(
+            ("objective", f"{settings.objective!r} is not computed by {settings.base}{hint} known: "
+             f"{', '.join(known)}")
+        )  # fmt: skip
+    elif settings.objective.startswith("val_") and not has_validation(base.data.options):
+        found.append(
+            ("objective", f"{settings.objective!r} needs a validation part, but "
+             f"data.validation_size of {settings.base} is 0; set it there to a share such as 0.1")
+        )  # fmt: skip
+    drawn = [key for key, part in sweep.space.items() if isinstance(part, Interval)]
+    if settings.method == "grid" and drawn:
+        found.append(("parameters", f"a grid needs lists of values: {', '.join(drawn)}"))
+    if settings.method == "halving" and base.trainer.epochs is None:
+        found.append(("method", f"halving counts epochs, but {settings.base} counts steps"))
+    return found
+
+
+def require_one_job(sweep: Sweep) -> None:
+    """Raise a ConfigError unless at least one trial's settings make a job."""
+    first: ConfigError | None = None
+    for values in sweep.choices():
+        try:
+            load_config(find_config(sweep.base._locations.file), override_texts(values))
+            return
+        except ConfigError as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def override_texts(values: dict[str, Any]) -> list[str]:
+    """Settings as overrides of the command line."""
+    return [override_text(key, value) for key, value in values.items()]
+
+
+def override_text(key: str, value: Any) -> str:
+    """A setting as an override.
+
+    >>> override_text("optimizer.lr", 0.001), override_text("loss", "mse")
+    ('optimizer.lr=0.001', 'loss=mse')
+    """
+    from nnad.training.config.writing import _flow
+
+    return f"{key}={_flow(value)}"

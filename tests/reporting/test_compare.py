@@ -1,0 +1,27 @@
+"""Runs side by side."""
+
+from nnad.cli import main
+
+
+def test_a_table_tells_scores_and_what_differs(runs, capsys) -> None:
+    assert main(["compare", str(runs / "numbers"), str(runs / "quantiles")]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert {"run", "epochs", "test", "parameters", "loss.name"} <= set(head.split())
+    assert "mse" in first.split() and "quantile" in second.split()
+
+
+def test_a_page_holds_a_curve_for_each_run(runs, tmp_path, capsys) -> None:
+    file = tmp_path / "all.html"
+    names = [str(runs / name) for name in ("binary", "classes", "numbers")]
+    assert main(["compare", *names, str(runs.parent / "labels.csv"), "--output", str(file)]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("warning: ") and "is a file" in err
+    text = file.read_text()
+    loss = text.split('data-figure="train_loss"')[1].split("</figure>")[0]
+    assert [name in loss for name in ("binary", "classes", "numbers")] == [True] * 3
+    assert "output.name" not in text and "data.name" in text
+
+
+def test_nothing_to_compare_is_told(tmp_path, capsys) -> None:
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
