@@ -321,6 +321,12 @@ class Module:
         """The arguments shown in `repr`; subclasses with interesting ones define it."""
         return ""
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from nnad.layers.summary import notebook_table
+
+        return notebook_table(self)
+
     def __repr__(self) -> str:
         children = [f"({name}): {child!r}" for name, child in self.named_children()]
         head = type(self).__name__

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 
 from nnad.autodiff.tensor import no_grad, value_of
+from nnad.charts import table
 from nnad.layers.module import Module
+from nnad.layers.parameter import Parameter
 
-__all__ = ["Summary", "SummaryRow", "summary"]
+__all__ = ["Summary", "SummaryRow", "notebook_table", "summary"]
 
 _set = object.__setattr__
 
@@ -156,3 +159,20 @@ def _watched(path: str, module: Module, report: Callable[[SummaryRow], Any]) -> 
         yield
     finally:
         object.__delattr__(module, "forward")
+
+
+def notebook_table(module: Module) -> str:
+    """What a notebook shows of a network: its modules as an HTML table, with their parameters.
+
+    Shapes of inputs and outputs are not known without an input: see `summary`.
+    """
+    rows = []
+    for path, part in module.named_modules():
+        own = [(k, p) for k, p in part._members.items() if isinstance(p, Parameter)]
+        held = ", ".join(f"{name} {p.shape}" for name, p in own)
+        frozen = own and not any(p.requires_grad for _, p in own)
+        name = f"{type(part).__name__}({part.extra_repr()})"
+        count = f"{sum(p.size for _, p in own):,}{' (frozen)' if frozen else ''}" if own else ""
+        rows.append([escape(path) or "whole", escape(name), escape(held), count])
+    total = f"{type(module).__name__}: {module.parameter_count():,} parameters"
+    return table(["path", "layer", "parameters", "numbers"], rows, total)

@@ -1,5 +1,7 @@
 """The table of shapes, parameters and multiply-adds."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,19 @@ def test_the_network_is_left_as_it_was() -> None:
 )
 def test_multiply_adds(module: L.Module, inputs: tuple, expected: int) -> None:
     assert L.summary(module, *inputs).multiply_adds == expected
+
+
+def test_a_notebook_shows_the_parameters_of_every_layer() -> None:
+    model = L.Sequential(L.Linear(4, 3), L.ReLU())
+    model.freeze("0.bias")
+    text = model._repr_html_()
+    cell = "<td>(.*?)</td>"
+    rows = re.findall(f'<tr><th scope="row">(.*?)</th>{cell * 3}', text)
+    assert rows == [
+        ("whole", "Sequential()", "", ""),
+        ("0", "Linear(4, 3)", "weight (4, 3), bias (3,)", "15"),
+        ("1", "ReLU()", "", ""),
+    ]
+    assert "Sequential: 15 parameters" in text
+    model.freeze()
+    assert "15 (frozen)" in model._repr_html_()
