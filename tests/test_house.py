@@ -54,7 +54,12 @@ NOT_ENGINE = {"table.py", "protocols.py", "trees.py", "batching.py", "checking.p
 ENGINE_LINES = 800  # of code: blank lines, comments and docstrings are not counted
 
 # Import name -> distribution, where they differ.
-DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
+}
 COMES_WITH = {
     "scipy": "scikit-learn",
     "threadpoolctl": "scikit-learn",

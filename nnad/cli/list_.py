@@ -8,7 +8,7 @@ from nnad.cli.parser import Parser
 
 
 def list_(arguments: Sequence[str], prog: str = "nnad list") -> int:
-    """List the layers, losses, optimizers, schedules, metrics or datasets there are."""
+    """List the layers, losses, optimizers, schedules, metrics, callbacks or datasets."""
     from nnad.training.catalogue import LISTS, listing
 
     parser = Parser(prog, description=list_.__doc__, examples=["nnad list layers"])

@@ -8,7 +8,7 @@ from nnad.cli.parser import Parser
 
 
 def show(arguments: Sequence[str], prog: str = "nnad show") -> int:
-    """Show what a layer, loss, optimizer, schedule, metric or dataset does and takes."""
+    """Show what a layer, loss, optimizer, schedule, metric, callback or dataset takes."""
     from nnad.training.catalogue import LISTS, page
 
     parser = Parser(

@@ -21,6 +21,7 @@ LISTS = {
     "optimizers": "optimizer",
     "schedules": "schedule",
     "metrics": "metric",
+    "callbacks": "callback",
     "datasets": "dataset",
 }
 WIDTH = 96
@@ -51,7 +52,7 @@ def page(kind: str, name: str) -> str:
 
 
 def entry_page(entry: Entry) -> str:
-    """The page of a layer, loss, optimizer, schedule or metric."""
+    """The page of a layer, loss, optimizer, schedule, metric or callback."""
     arguments = [
         (
             name,
@@ -88,6 +89,8 @@ def example(entry: Entry) -> str:
         return f"model: [{{{entry.name}: {{{given}}}}}]" if given else f"model: [{entry.name}]"
     section = {"metric": "metrics"}.get(entry.kind, entry.kind)
     value = f"{{name: {entry.name}, {given}}}" if given else entry.name
+    if entry.kind == "callback":
+        return f"trainer: {{callbacks: [{value}]}}"
     return f"{section}: [{value}]" if entry.kind == "metric" else f"{section}: {value}"
 
 

@@ -26,9 +26,11 @@ from nnad.training.baseline import fit_baseline, make_estimator, outputs_of, req
 from nnad.training.build import Job, build
 from nnad.training.callbacks import Callback, Interrupted, Interruption, Progress
 from nnad.training.config import Config, load_config, to_yaml
+from nnad.training.config.locations import flat
 from nnad.training.early_stopping import BestEpoch
 from nnad.training.initial_weights import take_initial_weights
 from nnad.training.recorder import Recorder
+from nnad.training.registry import entries
 from nnad.training.report import check_report, closing_table
 from nnad.training.run_folder import RunFolder
 from nnad.training.state import capture, restore
@@ -139,8 +141,11 @@ def run_job(
             config.trainer.checkpoint_every_steps,
             folder.read_seconds() if state else 0.0,
         )
-        around = [*watch(config), recorder, *progress(config)] if group.leads else []
-        trainer = make_trainer(config, job, data, [*around, interruption])
+        around: list[Callback] = [interruption]
+        if group.leads:
+            written = [*watch(config), recorder, *loggers(config, folder)]
+            around = [*written, *progress(config), interruption]
+        trainer = make_trainer(config, job, data, around)
         if state is None:
             group.lead(lambda: begin(folder, config, trainer, data))
         else:
@@ -339,6 +344,16 @@ def make_baseline(config: Config, task: str) -> Any:
 def watch(config: Config) -> list[Callback]:
     """What a report needs; before the recorder, whose checkpoints hold what was seen so far."""
     return [Watch()] if config.output.report else []
+
+
+def loggers(config: Config, folder: RunFolder) -> list[Callback]:
+    """Who else is given the numbers of the run."""
+    found = []
+    for component in config.trainer.callbacks:
+        logger = entries("callback")[component.name].make(**component.arguments)
+        logger.attach(folder.path, dict(flat(config.model_dump())))
+        found.append(logger)
+    return found
 
 
 def progress(config: Config) -> list[Callback]:

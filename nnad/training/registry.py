@@ -1,4 +1,4 @@
-"""What may be named in a configuration: layers, losses, optimizers, schedules and metrics.
+"""What may be named in a configuration: layers, losses, optimizers, schedules, metrics, callbacks.
 
 Everything is found by looking at the modules that define it, so a new layer or optimizer can be
 named in a YAML file as soon as it exists. Arguments are checked against the signature.
@@ -45,6 +45,7 @@ KINDS = {
     "optimizer": Kind("nnad.optimizers", "Optimizer", ("params",)),
     "schedule": Kind("nnad.schedules", "Schedule", ()),
     "metric": Kind("nnad.metrics", "", ("prediction", "target", "sample_weight")),
+    "callback": Kind("nnad.training.loggers", "Logger", ()),
 }
 
 
@@ -200,7 +201,7 @@ def entries(kind: str) -> dict[str, Entry]:
             if kind == "layer":  # what defines no forward of its own cannot be called
                 wanted = wanted and value.forward is not base.forward
         if wanted:
-            called = snake_case(name) if kind == "schedule" else name
+            called = snake_case(name) if kind in ("schedule", "callback") else name
             found[called] = Entry(kind, called, value)
     return found
 

@@ -37,6 +37,7 @@ def check_components(config: Config, skip: Collection[Any] = ()) -> list[str]:
         "optimizer": _check_optimizer,
         "schedule": _check_schedule,
         "metrics": _check_metrics,
+        "trainer": _check_callbacks,
         "baseline": _check_baseline,
     }
     found = [
@@ -139,6 +140,14 @@ def _check_metrics(config: Config) -> Iterator[tuple[Path, str]]:
             yield ("metrics", index), f"{metric.name} is listed twice"
 
 
+def _check_callbacks(config: Config) -> Iterator[tuple[Path, str]]:
+    for index, callback in enumerate(config.trainer.callbacks):
+        path: Path = ("trainer", "callbacks", index)
+        yield from _check_component("callback", callback, path)
+        if callback.name in [other.name for other in config.trainer.callbacks[:index]]:
+            yield path, f"{callback.name} is listed twice"
+
+
 def _check_baseline(config: Config) -> Iterator[tuple[Path, str]]:
     """Check the estimator's name; its arguments are checked where scikit-learn is loaded."""
     if config.baseline and (problem := unknown_estimator(config.baseline.estimator)):
@@ -228,6 +237,9 @@ def completed(config: Config) -> Config:
         "optimizer": _with_defaults("optimizer", config.optimizer),
         "schedule": _with_defaults("schedule", _with_direction(config)),
         "metrics": [_with_defaults("metric", metric) for metric in config.metrics],
+        "trainer": config.trainer.model_copy(
+            update={"callbacks": [_with_defaults("callback", c) for c in config.trainer.callbacks]}
+        ),
     }
     return config.model_copy(update=update)
 

@@ -87,7 +87,7 @@ class Section(BaseModel):
 
 
 class Component(Section):
-    """Something chosen by name, with arguments: a loss, an optimizer, a schedule or a metric.
+    """Something chosen by name, with arguments: a loss, an optimizer, a metric, a callback, ...
 
     In YAML a bare name, or a mapping of ``name`` and the arguments.
 
@@ -211,6 +211,10 @@ class Trainer(Section):
     )
     checkpoint_every_seconds: PositiveFloat | None = Field(
         default=30.0, description="also write a checkpoint when the last one is older than this"
+    )
+    callbacks: list[Component] = Field(
+        default_factory=list,
+        description="who else is given the numbers: jsonl, csv, tensorboard, wandb, mlflow",
     )
     progress: AutoOrBool = Field(
         default="auto", description="progress bar; auto: only on a terminal"

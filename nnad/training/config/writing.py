@@ -42,6 +42,7 @@ def config_schema() -> dict[str, Any]:
     for kind in ("loss", "optimizer", "schedule"):
         keys[kind] = _described(keys[kind], _component(kind))
     keys["metrics"]["items"] = _component("metric")
+    sections["Trainer"]["properties"]["callbacks"]["items"] = _component("callback")
     keys["model"]["items"] = {"$ref": "#/$defs/Layer"}
     sections["Layer"] = _layer()
     sections["Data"]["properties"]["name"]["enum"] = sorted(source_table())
