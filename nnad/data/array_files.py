@@ -16,6 +16,7 @@ from nnad.errors import DataError
 
 __all__ = ["Rows", "as_features", "joined", "open_array"]
 
+LONGEST_HEADER = 2**16  # bytes
 IN_MEMORY = 64 * 2**20  # bytes; larger arrays stay on disk
 
 Rows = np.ndarray | FileRows | ShardedRows
@@ -45,7 +46,9 @@ def open_array(path: Path, begin: int = 0, end: int | None = None) -> np.ndarray
             if size <= IN_MEMORY:
                 file.seek(begin)
                 return npy.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, SyntaxError, TypeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # NumPy has many ways to stumble over a damaged header
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: not a readable NPY file: {reason}") from None
     if column_major or dtype.kind not in "fiub":
@@ -60,6 +63,10 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = npy.read_magic(file)
     if version == (1, 0):
         return npy.read_array_header_1_0(file)
+    length = int.from_bytes(file.read(4), "little")
+    if length > LONGEST_HEADER:  # before memory is taken for it
+        raise ValueError(f"a header of {length:,} bytes; expected at most {LONGEST_HEADER:,}")
+    file.seek(-4, 1)
     return npy.read_array_header_2_0(file)
 
 

@@ -12,11 +12,13 @@ import numpy as np
 
 from nnad.data.dataset import Features, Raw
 from nnad.data.options import Option, Options, source
+from nnad.data.sources.npz import BOMB_BYTES, BOMB_RATIO
 from nnad.errors import DataError
 
 __all__ = ["load_idx", "read_idx"]
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+PIECE_BYTES = 2**24
 MAX_AXES = 4
 MAX_BYTES = 4 * 2**30
 PIXEL = 255.0
@@ -67,13 +69,14 @@ def read_idx(path: Path) -> np.ndarray:
             plain.seek(0)
             if not packed:
                 return _read(plain, path)
+            limit = max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)
             with gzip.open(plain) as unpacked:
-                return _read(unpacked, path)
+                return _read(unpacked, path, limit)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
 
 
-def _read(file: BinaryIO | gzip.GzipFile, path: Path) -> np.ndarray:
+def _read(file: BinaryIO | gzip.GzipFile, path: Path, most_bytes: int = MAX_BYTES) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES:
         raise DataError(f"{path}: not an IDX file (it begins with {magic.hex(' ') or 'nothing'})")
@@ -88,13 +91,24 @@ def _read(file: BinaryIO | gzip.GzipFile, path: Path) -> np.ndarray:
     size = dtype.itemsize
     for length in shape:  # exact, unlike a product of fixed-width integers
         size *= length
-    if size > MAX_BYTES:
-        raise DataError(f"{path}: the header says {shape}, {size:,} bytes; at most {MAX_BYTES:,}")
-    content = file.read(size)
+    most_bytes = min(most_bytes, MAX_BYTES)
+    if size > most_bytes:
+        raise DataError(f"{path}: the header says {shape}, {size:,} bytes; at most {most_bytes:,}")
+    content = _read_up_to(file, size)
     if len(content) < size or file.read(1):
         amount = f"only {len(content):,}" if len(content) < size else "more"
         raise DataError(f"{path}: the header says {shape}, {size:,} bytes; the file has {amount}")
     return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _read_up_to(file: BinaryIO | gzip.GzipFile, size: int) -> bytes:
+    """At most `size` bytes, in pieces: what a header claims takes memory only as it is there."""
+    pieces: list[bytes] = []
+    missing = size
+    while missing and (piece := file.read(min(missing, PIECE_BYTES))):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
 
 
 def _read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:

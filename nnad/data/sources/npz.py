@@ -75,7 +75,6 @@ def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | Fi
         keep_on_disk: name of an array that is read row by row if it is large and not compressed.
     """
     import zipfile  # with its decompressors it takes longer to import than all of nnad.data
-    import zlib
 
     try:
         with path.open("rb") as file:
@@ -89,7 +88,9 @@ def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | Fi
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
                 return {n: found[n] if n in found else arrays[n] for n in arrays.files}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zipfile and NumPy have many ways to stumble over a damaged file
         reason = str(error).partition("\n")[0]
         if "pickle" in reason.lower():
             reason = "it holds Python objects, which are not loaded; save plain arrays"

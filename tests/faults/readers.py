@@ -1,0 +1,125 @@
+"""Everything that reads what a stranger may have written, as functions of bytes.
+
+`READERS[name](content, folder)` reads; a refusal is a `UserError` (the command line prints its
+lines and exits with 2).  `SEEDS[name]` are whole files to start mutating from.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnad.data import load
+from nnad.errors import NnadError, UserError
+from nnad.serialization import load as load_weights
+from nnad.training import checkpoint
+from nnad.training.config import parse_config
+
+Reader = Callable[[bytes, Path], Any]
+
+
+def read_config(content: bytes, folder: Path) -> Any:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    return parse_config(text, file="fuzz.yaml")
+
+
+def read_source(name: str, ending: str, **options: Any) -> Reader:
+    def read(content: bytes, folder: Path) -> Any:
+        path = folder / f"input{ending}"
+        path.write_bytes(content)
+        return load({"name": name, "path": str(path), **options}, base_dirs=[folder])
+
+    return read
+
+
+def read_idx(content: bytes, folder: Path) -> Any:
+    (folder / "images").write_bytes(content)
+    (folder / "labels").write_bytes(idx(np.arange(6) % 2))
+    paths = {"path": str(folder / "images"), "labels_path": str(folder / "labels")}
+    return load({"name": "idx", **paths, "stratify": False})
+
+
+def read_checkpoint(content: bytes, folder: Path) -> Any:
+    return checkpoint.decode(content, folder / "last.safetensors")
+
+
+def read_weights(content: bytes, folder: Path) -> Any:
+    from nnad.layers import Linear
+
+    path = folder / "weights.safetensors"
+    path.write_bytes(content)
+    return load_weights(path, Linear(2, 3))
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An IDX file of unsigned bytes."""
+    head = struct.pack(">BBBB", 0, 0, 8, array.ndim)
+    return head + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def _npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, x=np.arange(12.0).reshape(6, 2), y=np.arange(6) % 2)
+    return file.getvalue()
+
+
+def _npy() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.arange(12.0).reshape(6, 2))
+    return file.getvalue()
+
+
+def _checkpoint() -> bytes:
+    head, arrays = checkpoint.encode({"step": 3, "slots": [np.arange(4.0)], "x": float("inf")})
+    return head + b"".join(array.tobytes() for array in arrays)
+
+
+def _weights() -> bytes:
+    from safetensors.numpy import save
+
+    return save({"weight": np.zeros((2, 3), np.float32), "bias": np.zeros(3, np.float32)})
+
+
+CONFIG = b"""seed: 0
+data: {name: digits, test_size: 0.25, validation_size: 0.1, standardize: true, batch_size: 64}
+model:
+  - Linear: {out_features: 64}
+  - Residual: [ReLU, {Linear: {out_features: 64}}]
+  - Linear: {out_features: 10}
+loss: {name: cross_entropy, label_smoothing: 0.1}
+optimizer: {name: Adam, lr: 1e-2}
+trainer: {epochs: 20, early_stopping: {monitor: val_loss, patience: 3}}
+metrics: [accuracy]
+"""
+TABLE = b"a,b,c,y\n1,2.5,red,0\n2,,blue,1\n3,1e3,red,0\n4,-1,blue,1\n5,0,red,0\n6,2,red,1\n"
+
+READERS: dict[str, Reader] = {
+    "config": read_config,
+    "csv": read_source("csv", ".csv", target="y", missing="impute", stratify=False),
+    "npz": read_source("npz", ".npz", stratify=False),
+    "npy": read_source("npy", ".npy", task="autoencoder"),
+    "text": read_source("text", ".txt", context=4),
+    "idx": read_idx,
+    "checkpoint": read_checkpoint,
+    "weights": read_weights,
+}
+SEEDS: dict[str, list[bytes]] = {
+    "config": [CONFIG],
+    "csv": [TABLE, TABLE.replace(b",", b";").replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + TABLE],
+    "npz": [_npz()],
+    "npy": [_npy()],
+    "text": [b"to be or not to be, that is the question: " * 4],
+    "idx": [idx(np.arange(6 * 4).reshape(6, 2, 2)), gzip.compress(idx(np.arange(6)[:, None]))],
+    "checkpoint": [_checkpoint()],
+    "weights": [_weights()],
+}
+REFUSALS = (UserError, NnadError)
