@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = [
+    "CannotCompile",
     "CheckpointError",
     "ClassRangeError",
     "ConfigError",
@@ -47,6 +48,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 class NnadError(Exception):
     """Base of all exceptions that nnad raises on purpose."""
+
+
+class CannotCompile(NnadError):
+    """A step that cannot be replayed as a program; as an ordinary function it may be fine."""
 
 
 class ShapeError(NnadError, ValueError):

@@ -22,14 +22,10 @@ from nnad.compiler.guards import SCALARS, Guards
 from nnad.compiler.program import EXTERNAL, INPUT, RESULT, Instruction, Program, Value
 from nnad.compiler.standin import StandIn, make_stand_in, plain, watching
 from nnad.compiler.writes import SET, WRITE, WRITE_AT
-from nnad.errors import NnadError
+from nnad.errors import CannotCompile
 from nnad.ops.index import split_key
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-class CannotCompile(NnadError):
-    """A step that cannot be replayed as a program; as an ordinary function it may be fine."""
 
 
 class DataDependentError(CannotCompile, TypeError):

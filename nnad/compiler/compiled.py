@@ -12,13 +12,14 @@ import numpy as np
 from nnad.autodiff.tensor import Tensor, raw_of, state, wrap
 from nnad.autodiff.trees import flatten
 from nnad.compiler.buffers import plan_buffers
-from nnad.compiler.capture import CannotCompile, Capture
+from nnad.compiler.capture import Capture
 from nnad.compiler.choice import choose_backend, choose_threads, say_once
 from nnad.compiler.closure import looked_up
 from nnad.compiler.native.blas import numpy_blas
 from nnad.compiler.passes import multiply_adds, optimize
 from nnad.compiler.program import Program, Retrace, Value, forget_examples
 from nnad.compiler.source import build
+from nnad.errors import CannotCompile
 
 MAX_PROGRAMS = 16
 
@@ -31,7 +32,7 @@ class Replay:
     """One program, ready to run: for one set of shapes, dtypes, static arguments and modes."""
 
     def __init__(
-        self, capture: Capture, program: Program, tensors: list[bool], backend: str, threads: int
+        self, capture: Capture, program: Program, tensors: list[int], backend: str, threads: int
     ) -> None:
         self.guards = capture.guards
         self.holds = capture.guards.conclude()
@@ -72,11 +73,9 @@ class Replay:
     def __call__(self, arrays: list[Any]) -> Any:
         with self.busy:
             results = self.run(*arrays)
-        leaves = [
-            wrap(x, None) if is_tensor else x
-            for x, is_tensor in zip(results, self.tensors, strict=True)
-        ]
-        return self.program.rebuild(leaves)
+        for i in self.tensors:
+            results[i] = wrap(results[i], None)
+        return self.program.rebuild(results)
 
     def stats(self) -> dict[str, Any]:
         """What the compiler did, in numbers."""
@@ -115,9 +114,13 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.capture is not None:
             return self.step(*args, **kwargs)
-        leaves, rebuild = flatten((args, kwargs))
-        arrays = [raw_of(x) for x in leaves if _is_array(x)]
-        signature = tuple(_signature(x) for x in leaves)
+        if not kwargs and all(type(x) is np.ndarray for x in args):
+            leaves: Any = args
+            arrays: Any = args
+        else:
+            leaves = flatten((args, kwargs))[0]
+            arrays = [raw_of(x) for x in leaves if _is_array(x)]
+        signature = tuple([_signature(x) for x in leaves])
         for replay in self.replays.get(signature, ()):
             if replay.fits():
                 self.last = replay
@@ -126,7 +129,7 @@ class Compiled:
                 except Retrace:
                     self.replays[signature].remove(replay)
                     break
-        return self._first_call(signature, leaves, rebuild)
+        return self._first_call(signature, *flatten((args, kwargs)))
 
     def _first_call(self, signature: Hashable, leaves: list[Any], rebuild: Any) -> Any:
         """Run the step as usual, watched, and make a program of what it did."""
@@ -137,14 +140,11 @@ class Compiled:
             result = self.step(*args, **kwargs)
             outputs, rebuild_output = flatten(result)
             program = capture.program(self.__name__, outputs, rebuild_output)
-        tensors = [
-            isinstance(x, Tensor) and not x.is_stand_in and isinstance(y, Value)
-            for x, y in zip(outputs, program.outputs, strict=True)
-        ]
-        results = [
-            _released(x, is_tensor) if isinstance(y, Value) else x
-            for x, y, is_tensor in zip(outputs, program.outputs, tensors, strict=True)
-        ]
+        pairs = list(zip(outputs, program.outputs, strict=True))
+        tensors = [i for i, (x, y) in enumerate(pairs) if _is_result(x, y) and not x.is_stand_in]
+        results = [raw_of(x) if isinstance(y, Value) else x for x, y in pairs]
+        for i in tensors:
+            results[i] = wrap(results[i], None)
         self.last = Replay(capture, program, tensors, self.backend, self.threads)
         self.replays.setdefault(signature, []).append(self.last)
         return rebuild_output(results)
@@ -184,9 +184,9 @@ class Compiled:
         return self.last
 
 
-def _released(x: Any, is_tensor: bool) -> Any:
-    """A result of the captured call, without history, as a replay returns it."""
-    return wrap(raw_of(x), None) if is_tensor else raw_of(x)
+def _is_result(x: Any, value: Any) -> bool:
+    """Whether a result of the step is a Tensor that each call makes anew."""
+    return isinstance(x, Tensor) and isinstance(value, Value)
 
 
 def _is_array(x: Any) -> bool:
@@ -195,6 +195,8 @@ def _is_array(x: Any) -> bool:
 
 def _signature(x: Any) -> Hashable:
     """What must be the same for a program to be used again: of arrays shape and dtype."""
+    if type(x) is np.ndarray:
+        return np.ndarray, x.shape, x.dtype
     array = raw_of(x)
     if isinstance(array, (np.ndarray, np.generic)):
         return type(x), array.shape, array.dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from nnad.autodiff.tensor import perform, state, value_of, watched
 from nnad.errors import ShapeError
 from nnad.layers.diagnosis import locate
 from nnad.layers.parameter import FlatBuffer, Parameter, flatten
+
+if TYPE_CHECKING:
+    from nnad.layers.compiled import CompiledModule
 
 __all__ = ["Module", "ModuleList"]
 
@@ -259,6 +262,24 @@ class Module:
             for path, p in named.items()
             if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
         )
+
+    def compiled(self, *, backend: str = "auto", threads: int | str = "auto") -> CompiledModule:
+        """The module's predictions as a compiled function from plain arrays to plain arrays.
+
+        It is in evaluation mode, records nothing, follows parameters as they change, and makes one
+        program for each shape of the inputs.
+
+        Args:
+            backend, threads: see `nnad.compile`.
+
+        >>> import nnad, numpy as np
+        >>> model = nnad.layers.Sequential(nnad.layers.Linear(3, 2), nnad.layers.Dropout(0.5))
+        >>> model.compiled(backend="numpy")(np.ones((4, 3), np.float32)).shape
+        (4, 2)
+        """
+        from nnad.layers.compiled import CompiledModule
+
+        return CompiledModule(self, backend, threads)
 
     # State ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from nnad.autodiff.tensor import Tensor
 from nnad.autodiff.walk import Subgraph
+from nnad.errors import CannotCompile
 from nnad.optimizers import LBFGS
 from nnad.training.state import capture, restore
 
@@ -110,7 +111,7 @@ class StepPrograms:
         A recorded step is computed by eager operations; were it to count, a run would depend on
         where it was interrupted. NumPy's programs gain nothing on clipping and update.
         """
-        from nnad.compiler import CannotCompile, compile
+        from nnad.compiler import compile
 
         trainer = self.trainer
         options: Any = {

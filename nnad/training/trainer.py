@@ -26,7 +26,7 @@ from nnad.autodiff.tensor import perform, value_of
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import Split
 from nnad.distributed import share_of
-from nnad.errors import DivergedError
+from nnad.errors import CannotCompile, DivergedError
 from nnad.optimizers import EMA, LBFGS, clip_grad_norm, clip_grad_value
 from nnad.schedules import Constant, Schedule
 from nnad.training.callbacks import Callback
@@ -37,6 +37,7 @@ from nnad.training.step_programs import StepPrograms
 
 __all__ = ["Trainer", "evaluating", "predict"]
 
+COMPILED_FROM_BATCHES = 8
 PREDICTION_ROWS = 512  # at least: larger batches than in training make better use of the machine
 
 
@@ -70,8 +71,25 @@ def predict(model: Any, x: Any, batch_size: int = 0, part: tuple[int, int] = (0,
     starts = range(0, len(x), rows)
     mine = starts[share_of(len(starts), *part)]
     with evaluating(model):
-        found = [model(x[i : i + rows]).data for i in mine]
+        call = _many_times(model) if len(mine) >= COMPILED_FROM_BATCHES else model
+        batches = (x[i : i + rows] for i in mine)
+        found = [value_of((call if len(b) == rows else model)(b)) for b in batches]
         return np.concatenate(found) if found else model(x[:1]).data[:0]
+
+
+def _many_times(model: Any) -> Callable[[Any], Any]:
+    """`model` as a NumPy program, which gives the same to the last bit, if it can be compiled."""
+    program: Callable[[Any], Any] = model.compiled(backend="numpy")
+
+    def call(batch: Any) -> Any:
+        nonlocal program
+        try:
+            return program(batch)
+        except CannotCompile:
+            program = model
+            return model(batch)
+
+    return call
 
 
 class Trainer:

@@ -14,7 +14,7 @@ from nnad.training import step_programs
 from nnad.training.callbacks import Callback
 from nnad.training.state import capture, restore
 from nnad.training.step_programs import StepPrograms, worth_native_seconds
-from nnad.training.trainer import Trainer
+from nnad.training.trainer import Trainer, predict
 
 needs_native = pytest.mark.skipif(why_not_native() is not None, reason=str(why_not_native()))
 
@@ -176,3 +176,29 @@ def test_the_choice_is_made_by_counting():
     assert len({worth_native_seconds(first_loss(64), 1000) for _ in range(3)}) == 1
     assert math.isfinite(worth_native_seconds(loss, 1))
     assert isinstance(make_trainer("auto").programs, StepPrograms)
+
+
+class Branching(layers.Module):
+    """A layer that looks at values."""
+
+    def forward(self, x):
+        return x * 2 if float(x.sum()) > 0 else x
+
+
+@pytest.mark.parametrize("layer", [layers.Tanh, Branching])
+def test_predictions_of_many_rows_are_those_of_the_model(layer, monkeypatch):
+    model = layers.Sequential(layers.Linear(5, 3), layers.Dropout(0.5), layer())
+    made = []
+    compiled = layers.Module.compiled
+    monkeypatch.setattr(
+        layers.Module, "compiled", lambda self, **o: made.append(compiled(self, **o)) or made[-1]
+    )
+    x = np.random.default_rng(0).standard_normal((12 * 512 + 100, 5)).astype(np.float32)
+    got = predict(model, x)
+    assert model.training
+    model.eval()
+    expected = np.concatenate([model(x[i : i + 512]).data for i in range(0, len(x), 512)])
+    np.testing.assert_array_equal(got, expected)
+    assert made[0].program.programs == (0 if layer is Branching else 1)
+    predict(model, x[:100])
+    assert len(made) == 1
