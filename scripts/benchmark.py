@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import harness, tables
+from benchmarks import estimators, harness, tables
 from benchmarks.job import LIBRARIES
 from benchmarks.workloads import WORKLOADS
 
@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sections = sorted({w.section for w in WORKLOADS})
+    sections = sorted({estimators.SECTION, *(w.section for w in WORKLOADS)})
     names = [w.name for w in WORKLOADS]
     parser.add_argument(
         "workloads", nargs="*", metavar="WORKLOAD", choices=[*sections, *names, []],
@@ -76,6 +76,9 @@ def main() -> int:
         )
         agree = agree and all(r.agrees for r in results)
         pages.append(tables.workload_table(workload, results))
+        print(pages[-1], flush=True)
+    if not wanted or estimators.SECTION in wanted:
+        pages.append("\n".join(estimators.table()) + "\n")
         print(pages[-1], flush=True)
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
