@@ -24,7 +24,7 @@ __all__ = [
 
 
 def _squared_error(x: Any, y: Any, *, out: Any = None) -> Any:
-    return np.square(np.subtract(x, y), out=out)
+    return np.square(np.subtract(x, y, out=out), out=out)
 
 
 squared_error = elementwise(

@@ -92,7 +92,9 @@ def _asked(y: Any, dtype: Any) -> Any:
 
 _sum = linear(
     "sum",
-    lambda x, *, axis=None, keepdims=False: np.add.reduce(x, axis=axis, keepdims=keepdims),
+    lambda x, *, axis=None, keepdims=False, out=None: np.add.reduce(
+        x, axis=axis, out=out, keepdims=keepdims
+    ),
     lambda g, ans, x, *, axis=None, keepdims=False: s._broadcast_to(
         expand(g, x, axis), shape=x.shape
     ),
