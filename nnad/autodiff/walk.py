@@ -23,6 +23,7 @@ from nnad.autodiff.tensor import Leaf, Node, Tensor, output_node, state, value_o
 from nnad.errors import CotangentError, LostGradientError
 
 _by_number = attrgetter("number")
+_parents = attrgetter("parents")
 ndarray = np.ndarray
 LOCAL = (lambda x: getrefcount(x))(object())  # what an array counts that one local variable holds
 
@@ -45,7 +46,7 @@ class Subgraph:
         self, outputs: Iterable[Node | None], targets: Sequence[Node] | None = None
     ) -> None:
         seen: set[Node | None] = {None, *(targets or ())}
-        oldest = min([node.number for node in targets or ()], default=0)
+        oldest = min(map(_by_number, targets or ()), default=0)
         stack = list(outputs)
         found: list[Any] = []
         self.outside: list[Node] = []
@@ -63,7 +64,7 @@ class Subgraph:
         self.members: set[Any] | None = None
         self.external = False
         if targets is not None:
-            self.external = bool(self.outside) or any(node.parents for node in targets)
+            self.external = bool(self.outside) or any(map(_parents, targets))
             if self.outside:
                 self._keep_paths(targets)
 
