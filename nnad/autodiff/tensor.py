@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import operator
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -211,11 +211,6 @@ class Tensor:
 
     def __len__(self) -> int:
         return len(self.data)
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.ndim == 0:
-            raise TypeError("iteration over a 0-d Tensor")
-        return (self[i] for i in range(len(self.data)))  # type: ignore[index]
 
     def __repr__(self) -> str:
         body = np.array2string(np.asarray(self.data), separator=", ", prefix="Tensor(")

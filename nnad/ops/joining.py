@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,11 +43,11 @@ def _matrix(rng: np.random.Generator) -> np.ndarray:
 # Joining --------------------------------------------------------------------------------------
 
 
-def _concatenate_vjp(i: int, g: Any, ans: Any, *xs: Any, axis: int = 0) -> Any:
+def _concatenate_vjp(g: Any, ans: Any, *xs: Any, axis: int = 0) -> tuple[Any, ...]:
+    before = (slice(None),) * (axis % g.ndim)
     sizes = [shape_of(x)[axis] for x in xs]
-    start = sum(sizes[:i])
-    index = (slice(None),) * (axis % g.ndim) + (slice(start, start + sizes[i]),)
-    return g[index]
+    stops = itertools.accumulate(sizes)
+    return tuple(g[(*before, slice(stop - n, stop))] for n, stop in zip(sizes, stops, strict=True))
 
 
 def _concatenate_jvp(tangents: Sequence[Any], ans: Any, *xs: Any, axis: int = 0) -> Any:
@@ -63,9 +64,8 @@ def _fill_in(tangents: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
 _concatenate = explicit(
     "concatenate",
     lambda *xs, axis=0: np.concatenate(xs, axis=axis),
-    vjps=_concatenate_vjp,
+    vjp=_concatenate_vjp,
     jvp=_concatenate_jvp,
-    variadic=True,
     tangent="concatenate(v0, v1, ...)",
     formula="arrays joined along an axis",
     partials=("the part of g at the place of the argument",),
@@ -95,16 +95,16 @@ def concatenate(
     return store(_concatenate(*xs, axis=axis), out, "concatenate")
 
 
-def _stack_vjp(i: int, g: Any, ans: Any, *xs: Any, axis: int = 0) -> Any:
-    return g[(slice(None),) * (axis % g.ndim) + (i,)]
+def _stack_vjp(g: Any, ans: Any, *xs: Any, axis: int = 0) -> tuple[Any, ...]:
+    before = (slice(None),) * (axis % g.ndim)
+    return tuple(g[(*before, i)] for i in range(len(xs)))
 
 
 _stack = explicit(
     "stack",
     lambda *xs, axis=0: np.stack(xs, axis=axis),
-    vjps=_stack_vjp,
+    vjp=_stack_vjp,
     jvp=lambda tangents, ans, *xs, axis=0: _stack(*_fill_in(tangents, xs), axis=axis),
-    variadic=True,
     tangent="stack(v0, v1, ...)",
     formula="arrays joined along a new axis",
     partials=("the slice of g at the place of the argument",),
@@ -253,11 +253,25 @@ def _needs(name: str, x: Any, ndim: int) -> None:
         raise ValueError(f"np.{name} works on {ndim} or more axes, got shape {shape_of(x)}")
 
 
+_unstack = explicit(
+    "unstack",
+    lambda x, *, axis: tuple(np.moveaxis(x, axis, 0)),
+    vjp=lambda g, ans, x, *, axis: (_stack(*g, axis=axis) if g else np.zeros_like(value_of(x)),),
+    jvp=lambda tangents, ans, x, *, axis: _unstack(tangents[0], axis=axis),
+    formula="the parts of x along an axis",
+    partials=("stack(g)",),
+    samples=lambda rng: [
+        case(_matrix(rng), axis=0),
+        case(rng.normal(size=(2, 3, 2)), axis=-2),
+        case(rng.normal(size=3), axis=0),
+    ],
+)
+
+
 def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
     """The parts of `x` along an axis, without that axis; see `numpy.unstack`."""
     _needs("unstack", x, 1)
-    moved = s.moveaxis(x, axis, 0)
-    return tuple(moved[i] for i in range(moved.shape[0]))
+    return _unstack(as_array(x), axis=axis)
 
 
 if hasattr(np, "unstack"):  # since NumPy 2.1

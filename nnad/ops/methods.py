@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,13 @@ def _fill(self: Tensor, value: Any) -> None:
     self.become(s.full_like(self, value), "x.fill()")
 
 
+def _iterate(self: Tensor) -> Iterator[Any]:
+    """The parts along the first axis, taken apart by one operation however many they are."""
+    if self.ndim == 0:
+        raise TypeError("iteration over a 0-d Tensor")
+    return iter(joining.unstack(self))
+
+
 def _compress(self: Tensor, condition: Any, axis: Any = None, out: Any = None) -> Any:
     """`numpy.ndarray.compress`, recorded."""
     return index.compress(condition, self, axis, out)
@@ -162,6 +170,7 @@ METHODS: dict[str, Any] = {
     "__invert__": unary("invert"),
     "__contains__": lambda self, value: bool(r.any(self == value)),
     "__getitem__": index.getitem,
+    "__iter__": _iterate,
     "__setitem__": index.assign,
     "all": r.all,
     "any": r.any,

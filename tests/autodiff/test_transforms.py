@@ -13,6 +13,9 @@ import pytest
 
 import nnad
 from nnad.autodiff.tensor import state
+from nnad.autodiff.transforms import Linearization
+
+X = np.arange(12.0).reshape(4, 3)
 
 
 def f(x):
@@ -347,3 +350,25 @@ def test_no_grad_restores_what_was_before_however_it_is_nested():
     with pytest.raises(ZeroDivisionError), nnad.no_grad():
         1 / 0
     assert state.recording
+
+
+# Costs
+
+
+def test_iterating_and_stacking_cost_one_operation_however_many_the_parts():
+    lin = Linearization(lambda x: np.sum(np.stack([r * r for r in x])), (X,), (0,), "test")
+    names = [node.primitive.name for node in lin.graph.nodes if node.primitive]
+    assert names == ["unstack", *["multiply"] * len(X), "stack", "sum"]
+    np.testing.assert_array_equal(nnad.grad(lambda x: sum(r @ r for r in x))(X), 2 * X)
+
+
+def test_one_value_used_very_often_and_a_very_long_chain():
+    often = nnad.grad(lambda x: sum((x for _ in range(100_000)), 0.0))
+    assert often(1.0) == 100_000
+
+    def chain(x):
+        for _ in range(100_000):
+            x = x + 1.0
+        return x
+
+    assert nnad.grad(chain)(1.0) == 1.0
