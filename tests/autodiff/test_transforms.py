@@ -363,11 +363,11 @@ def test_iterating_and_stacking_cost_one_operation_however_many_the_parts():
 
 
 def test_one_value_used_very_often_and_a_very_long_chain():
-    often = nnad.grad(lambda x: sum((x for _ in range(100_000)), 0.0))
-    assert often(1.0) == 100_000
+    often = nnad.grad(lambda x: sum((x for _ in range(20_000)), 0.0))
+    assert often(1.0) == 20_000
 
     def chain(x):
-        for _ in range(100_000):
+        for _ in range(20_000):
             x = x + 1.0
         return x
 
