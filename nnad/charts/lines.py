@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -60,6 +60,9 @@ def line_chart(
         mark: a value of x with a line across and the text that says why.
     """
     x = _axis(x_range, [line.x for line in lines], LEFT, RIGHT, False, 0.0)
+    x = replace(
+        x, whole=all(np.equal(np.mod(line.x, 1), 0).all() for line in lines) and not x_range
+    )
     y = _axis(y_range, [line.y for line in lines], BOTTOM, TOP, log, 0.05)
     parts = [_band(y, band) if band else "", axes(x, y, x_label, y_label)]
     if mark:
@@ -86,6 +89,7 @@ def _curve(line: Line, number: int, x: Scale, y: Scale) -> str:
     pieces = np.split(np.flatnonzero(shown), np.flatnonzero(np.diff(np.flatnonzero(shown)) > 1) + 1)
     path = "".join(_path(*_thinned(x(across[rows]), y(up[rows]))) for rows in pieces if len(rows))
     css = f"line {colour(number)}{' dashed' if line.dashed else ''}"
+    css += " lone" if shown.sum() == 1 else ""
     title = f"<title>{escape(line.name)}</title>"
     dots = ""
     if shown.sum() <= POINTED_AT and not line.dashed:

@@ -22,6 +22,7 @@ class Scale:
         low, high: the numbers at its ends.
         begin, end: where these are on the paper.
         log: equal ratios, not equal differences, are equally far apart.
+        whole: only whole numbers stand beside it.
     """
 
     low: float
@@ -29,6 +30,7 @@ class Scale:
     begin: float
     end: float
     log: bool = False
+    whole: bool = False
 
     def __call__(self, values: Any) -> np.ndarray:
         """Places of `values`; those outside are put at the nearer end, NaN stays NaN."""
@@ -52,18 +54,18 @@ class Scale:
         rough = (self.high - self.low) / TICKS
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+        step = max(step, 1.0) if self.whole else step
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
 
     def _powers(self) -> list[float]:
-        first = math.ceil(math.log10(self.low) - 1e-9)
-        last = math.floor(math.log10(self.high) + 1e-9)
-        every = max(1, -(-(last - first) // TICKS))
-        found = [10.0**k for k in range(first, last + 1, every)]
-        if last - first >= 2:
-            return found
-        steps = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5)]
-        return [float(f"{t:.3g}") for t in steps if self.low <= t <= self.high]
+        low, high = math.log10(self.low), math.log10(self.high)
+        first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
+        if high - low > 2:
+            return [10.0**k for k in range(first, last + 1, max(1, -(-(last - first) // TICKS)))]
+        parts = (1, 3) if high - low > 1 else (1, 2, 5) if high - low > 0.5 else range(1, 10)
+        steps = [float(f"{m * 10.0**k:.3g}") for k in range(first - 1, last + 1) for m in parts]
+        return [t for t in steps if self.low <= t <= self.high]
 
 
 def fitted(

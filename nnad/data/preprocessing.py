@@ -177,7 +177,9 @@ class Preprocessor:
         numbers = found[..., :count]
         if self.smooth_clip:
             numbers = numbers / np.sqrt(np.maximum(1 - (numbers / SMOOTH_CLIP) ** 2, 1e-12))
-        found[..., :count] = numbers * self.scale + self.center
+        numbers = numbers * self.scale + self.center
+        rounding = 4 * np.finfo(self.dtype).eps * (np.abs(self.center) + self.scale)
+        found[..., :count] = np.where(np.abs(numbers) < rounding, 0.0, numbers)
         return found.reshape(x.shape)
 
     def transform_lazily(self, numeric: np.ndarray | LazyRows) -> LazyRows:

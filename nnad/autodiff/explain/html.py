@@ -24,26 +24,14 @@ from nnad.autodiff.explain.tables import (
     tangent_terms,
 )
 from nnad.autodiff.explain.trace import DRAWN, Step, Trace
-
-NOTHING_LOADED = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+from nnad.charts import document
 
 
 def page(trace: Trace) -> str:
     """The whole document."""
-    title = escape(trace.title)
     events = list(_events(trace))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{NOTHING_LOADED}">
-<title>{title}, step by step</title>
-<style>{asset("page.css")}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
+    body = f"""<header>
+<h1>{escape(trace.title)}</h1>
 <p class="result">{_result(trace)}</p>
 </header>
 <div class="stepper" hidden>
@@ -63,11 +51,9 @@ def page(trace: Trace) -> str:
 {picture(trace)}</figure>
 <div class="tables">
 {_tables(trace)}</div>
-</main>
-<script>{asset("page.js")}</script>
-</body>
-</html>
-"""
+</main>"""
+    title = f"{trace.title}, step by step"
+    return document(title, body, asset("page.css"), script=asset("page.js"))
 
 
 def fragment(trace: Trace) -> str:

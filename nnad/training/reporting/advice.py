@@ -30,6 +30,7 @@ IMBALANCE = 5.0
 POOR_RECALL = 0.5
 MISCALIBRATED = 0.05
 BIASED = 0.1  # of the residuals' deviation
+AROUND_MEDIAN = ("mae", "quantile")  # losses that do not ask for the mean
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,8 @@ def of_bias(evidence: Evidence) -> Iterator[Advice]:
     """Predicted numbers that are off on average."""
     found = predicted_numbers(evidence)
     if found is None or evidence.meta.task != "regression":
+        return
+    if evidence.config.loss.name in AROUND_MEDIAN:
         return
     residual = found[0] - found[1]
     for k, name in enumerate(evidence.meta.target_names[: residual.shape[1]]):

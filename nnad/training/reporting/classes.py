@@ -18,6 +18,7 @@ __all__ = ["Predicted", "calibration", "class_figures", "class_table", "operatin
 MOST_CURVES = 8
 MOST_CLASSES = 30  # in the matrix
 CALIBRATION_BINS = 10
+SHOWN_OPEN = 12  # a longer table is folded
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def predicted(evidence: Evidence) -> Predicted | None:
     """The probabilities of a classifier, of a language model's tokens or of labels; or None."""
     task, loss, outputs = evidence.meta.task, evidence.config.loss.name, evidence.outputs
     target = np.asarray(evidence.split.y)
-    names = list(map(str, evidence.meta.class_names or ()))
+    names = [visible(str(name)) for name in evidence.meta.class_names or ()]
     if task == "multi_label":
         flat = outputs.reshape(len(outputs), -1)
         p = flat if loss == "binary_cross_entropy" else sigmoid(flat)
@@ -79,6 +80,15 @@ def predicted(evidence: Evidence) -> Predicted | None:
     p = np.exp(p) if loss == "nll" else p
     names = names or [str(i) for i in range(p.shape[1])]
     return Predicted(names, p, np.eye(p.shape[1], dtype=int)[target.astype(int)], False)
+
+
+def visible(name: str) -> str:
+    """A name that can be seen: in quotes if it is blank or holds a line end.
+
+    >>> visible("a"), visible(" "), visible(chr(10))
+    ('a', "' '", "'\\\\n'")
+    """
+    return name if name.strip() and name.isprintable() else repr(name)
 
 
 def class_figures(evidence: Evidence) -> Iterator[str]:
@@ -216,7 +226,10 @@ def class_table(evidence: Evidence) -> str:
         )
     ]
     what = "label" if found.several else "class"
-    return table([what, "rows", "precision", "recall", "F1"], rows, f"Each {what} by itself")
+    whole = table([what, "rows", "precision", "recall", "F1"], rows, f"Each {what} by itself")
+    if len(rows) <= SHOWN_OPEN:
+        return whole
+    return f"<details><summary>All {len(rows)} by themselves</summary>{whole}</details>"
 
 
 def share(part: float, whole: float) -> str:

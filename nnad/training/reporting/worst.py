@@ -17,6 +17,7 @@ __all__ = ["worst_table"]
 
 ROWS = 12
 MOST_FEATURES = 6
+MOST_OUTPUTS = 4
 LARGEST_PICTURE = 64
 TINY = 1e-12
 
@@ -58,10 +59,12 @@ def _of_classes(found: Predicted) -> tuple[list[str], np.ndarray, Any]:
 def _of_numbers(prediction: np.ndarray, target: np.ndarray) -> tuple[list[str], np.ndarray, Any]:
     error = np.sqrt(((prediction - target) ** 2).mean(axis=1))
 
+    if target.shape[1] > MOST_OUTPUTS:
+        return ["error"], error, lambda i: [text(error[i])]
+
     def cells(i: int) -> list[str]:
-        first = [", ".join(text(v) for v in values[i, :3]) for values in (target, prediction)]
-        more = ", …" if target.shape[1] > 3 else ""
-        return [*(f"{values}{more}" for values in first), text(error[i])]
+        both = [", ".join(map(text, values[i])) for values in (target, prediction)]
+        return [*both, text(error[i])]
 
     return ["true", "predicted", "error"], error, cells
 
