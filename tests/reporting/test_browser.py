@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from nnad.cli import main
+
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -101,6 +103,22 @@ def test_a_report_in_a_browser(runs, name, size, tmp_path) -> None:
     assert seen["seen"] == [[figure, True] for figure in figures]
     assert seen["overflow"] <= 0
     assert (asked, complaints) == ([], [])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pages_of_several_runs_in_a_browser(runs, size, tmp_path) -> None:
+    names = [str(runs / name) for name in ("binary", "classes", "labels")]
+    assert main(["compare", *names, "--output", str(tmp_path / "compare.html")]) == 0
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(f"base: {runs.parent}/classes.yaml\ntrials: 3\ndir: {tmp_path}/sweeps\n"
+                     "parameters: {optimizer.lr: {log_uniform: [1e-3, 1]}}\n")  # fmt: skip
+    assert main(["sweep", "--config", str(sweep)]) == 0
+    for file in (tmp_path / "compare.html", tmp_path / "sweeps" / "sweep" / "sweep.html"):
+        text = file.read_text()
+        seen, asked, complaints = look(text, SIZES[size], tmp_path / "profile")
+        assert seen["seen"] and all(drawn for _, drawn in seen["seen"])
+        assert seen["overflow"] <= 0
+        assert (asked, complaints) == ([], [])
 
 
 def test_a_dark_browser_shows_a_dark_page(runs, tmp_path) -> None:
