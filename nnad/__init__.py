@@ -22,6 +22,9 @@ from nnad.autodiff.transforms import (
     vjp,
 )
 from nnad.errors import ShapeError
+from nnad.memory import keep_freed_memory
+
+keep_freed_memory()
 
 __version__ = "0.1.0"
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from nnad.compiler.native.ir import address_of
 
-SPINS = 1_000  # looks before a waiting thread goes to sleep: about 20 microseconds
+SPINS = 5_000  # looks before a waiting thread goes to sleep: about 100 microseconds
 LINE = 8
 DONE, SLEEPERS, RUN, BEFORE, CLAIMS = 0, 8, 16, 24, 32
 FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98}
