@@ -64,14 +64,14 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
     """Base of the estimators: `_fit` is the frame, the methods it calls are filled in below.
 
     What follows from the kind of target is in `nnad.estimators.targets`; what follows from the
-    kind of network in `nnad.estimators.mlp` and `nnad.estimators.net`.
+    kind of network in `nnad.estimators.perceptron` and `nnad.estimators.network`.
     """
 
     _y_is_numeric = False
     _accepts_many_axes = False
     _input_dtype: Any = FLOATS  # what inputs are converted to unless they are so already
     _link: str | None  # turns the network's scores into predictions
-    _solver_state: dict[str, Any]
+    _solver_state: tuple[str, dict[str, Any]]
     validation_scores_: list[float] | None
     validation_loss_curve_: list[float] | None
 
@@ -217,42 +217,46 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
         if incremental and self.early_stopping and getattr(self, "_exhausted", False):
             return
         engine = self._make_engine(task)
-        if not incremental:
-            self._steps = 0
-        elif "_solver_state" in self.__dict__:
-            engine.solver.restore(self._solver_state)
+        self._take_up(engine.solver, incremental)
         rows, validation = self._validation_rows(task)
         self._begin_curves(engine, validation is not None)
-        source = BatchSource(
-            rows,
-            self._batch_rows(rows.size),
-            self.shuffle,
-            task.random_state,
-            engine.smallest_batch,
-        )
-        epochs = 1 if incremental else self.max_iter
-        host = HostCallbacks(self, rows.x, task.y, rows.weight, epochs, self._snapshot)
+        loop = self._make_loop(task, engine, rows, validation)
+        loop.run()
+        self.stopped_early_ = loop.stopped_early
+        self._exhausted = incremental and loop.stopped_early
+        self._solver_state = type(engine.solver).__name__, engine.solver.state()
+        if validation is not None and (loop.stopped_early or not incremental):
+            for array, best in zip(engine.weights(), self._best_weights or (), strict=True):
+                array[...] = best
+        loop.host.fit_ends()
+
+    def _take_up(self, solver: Any, incremental: bool) -> None:
+        """Let the solver of a further `partial_fit` continue; that of a `fit` starts afresh."""
+        if not incremental:
+            self._steps = 0
+            return
+        kind, state = self.__dict__.get("_solver_state", (None, None))
+        if kind == type(solver).__name__:
+            solver.restore(state)
+
+    def _make_loop(self, task: Task, engine: Any, rows: Rows, validation: Rows | None) -> EpochLoop:
+        """The epochs of a task, with what it is to be told and to tell."""
+        size = self._batch_rows(rows.size)
+        source = BatchSource(rows, size, self.shuffle, task.random_state, engine.smallest_batch)
+        epochs = 1 if task.incremental else self.max_iter
         total_steps = self.max_iter * len(source.slices)
-        loop = EpochLoop(
+        return EpochLoop(
             self,
             engine,
             source,
             validation,
             self._score_outputs,
             epochs=epochs,
-            single=incremental,
+            single=task.incremental,
             schedule=make_schedule(self.schedule, self._settings("schedule"), total_steps),
             callbacks=self.callbacks or (),
-            host=host,
+            host=HostCallbacks(self, rows.x, task.y, rows.weight, epochs, self._snapshot),
         )
-        loop.run()
-        self.stopped_early_ = loop.stopped_early
-        self._exhausted = incremental and loop.stopped_early
-        self._solver_state = engine.solver.state()
-        if validation is not None and (loop.stopped_early or not incremental):
-            for array, best in zip(engine.weights(), self._best_weights or (), strict=True):
-                array[...] = best
-        host.fit_ends()
 
     def _begin_curves(self, engine: Any, watched: bool) -> None:
         """The attributes that an epoch adds to, unless an earlier fit is continued."""

@@ -91,6 +91,8 @@ def read_loss(spec: Any) -> tuple[str, Callable[..., Any], dict[str, Any]]:
     Raises:
         ValueError: there is no loss of that name.
     """
+    if isinstance(spec, type) and issubclass(spec, losses.Loss):
+        spec = spec()
     if isinstance(spec, losses.Loss):
         function = type(spec).function
         return function.__name__, function, dict(spec.settings)

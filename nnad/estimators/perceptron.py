@@ -7,7 +7,7 @@ module trained by its tape, with the same initial weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
@@ -32,7 +32,8 @@ __all__ = ["Perceptron"]
 STOCHASTIC = ("sgd", "adam")
 SMALL = 1000  # rows up to which "auto" takes LBFGS
 LAYER_OF = {name: layer.__name__ for name, layer in ACTIVATIONS.items()} | {"logistic": "Sigmoid"}
-NAMES = {*LAYER_OF, *(name for name in layer_names if name[0].isupper() and name != "ACTIVATIONS")}
+NOT_ACTIVATIONS = {"ACTIVATIONS", "GLU", "activation"}  # GLU halves the number of units
+NAMES = {*LAYER_OF, *(set(layer_names) - NOT_ACTIVATIONS)}
 
 
 class Perceptron(ModuleHolder):
@@ -105,7 +106,7 @@ class Perceptron(ModuleHolder):
             and self.loss in dense.LOSSES
         )
 
-    def _check_objective(self, name: str, link: str | None) -> None:
+    def _check_loss(self, name: str) -> None:
         if name in ("nll", "binary_cross_entropy"):
             raise ValueError(
                 f"the loss {name} expects probabilities or their logarithms, but the network of "
@@ -151,7 +152,7 @@ class Perceptron(ModuleHolder):
             self.coefs_, self.intercepts_ = coefs, intercepts
             self._activations = tuple(self._per_hidden_layer("activation"))
             return
-        self._check_objective(task.objective.name, task.objective.link)
+        self._check_loss(task.objective.name)
         entries = self._layer_entries(sizes)
         self._make_module(Recipe(entries, (sizes[0],), self.n_outputs_), coefs[0].dtype, task)
         for layer, coef, intercept in zip(self._linear_layers(), coefs, intercepts, strict=True):
@@ -188,8 +189,8 @@ class Perceptron(ModuleHolder):
             entries.append({"Linear": {"out_features": int(size)}})
             if self.batch_norm:
                 entries.append("BatchNorm1d")
-            name = LAYER_OF.get(activation, activation) if _is_name(activation) else activation
-            entries.append(name)
+            is_name = isinstance(activation, str)
+            entries.append(LAYER_OF.get(activation, activation) if is_name else activation)
             if dropout:
                 entries.append({"Dropout": {"p": float(dropout)}})
         return [*entries, {"Linear": {"out_features": int(sizes[-1])}}]
@@ -293,7 +294,3 @@ class Perceptron(ModuleHolder):
         if "module_" in self.__dict__:
             return self._module_scores(x)
         return dense.forward(x, self.coefs_, self.intercepts_, self._activations)
-
-
-def _is_name(activation: Any) -> bool:
-    return not isinstance(activation, Mapping)

@@ -41,6 +41,7 @@ MORE = {
     "focal loss": {"loss": "focal"},
     "a loss with arguments": {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}},
     "a loss object": {"loss": losses.CrossEntropy(label_smoothing=0.1)},
+    "a loss class": {"loss": losses.CrossEntropy},
     "a loss function": {"loss": losses.cross_entropy},
     "hinges": {"loss": "multiclass_hinge"},
 }
@@ -174,6 +175,12 @@ def test_auto_takes_lbfgs_for_few_rows_and_adam_where_epochs_are_asked_for() -> 
     assert classifier(solver="auto", max_iter=1).fit(*many).solver_ == "adam"
     assert classifier(solver="auto", max_iter=1, dropout=0.1).fit(X, y).solver_ == "adam"
     assert classifier(solver="auto").partial_fit(X, y, classes=[0, 1, 2]).solver_ == "adam"
+
+
+def test_another_solver_may_go_on() -> None:
+    model = classifier(solver="sgd").partial_fit(*IRIS, classes=[0, 1, 2])
+    loss = model.set_params(solver="adam").partial_fit(*IRIS).loss_
+    assert model.partial_fit(*IRIS).loss_ < loss
 
 
 class Record(Callback):

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("pandas")  # without it some checks are skipped
 
+ENVIRONMENT = {**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
 # Prints [[check, status, error], ...] for an estimator of nnad (or one that is wrong on purpose).
 PROGRAM = """
 import json, sys, warnings
@@ -30,14 +32,8 @@ for name in sys.argv[1:]:
 
 
 def results(*names: str) -> list[list[list[str]]]:
-    environment = {**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *names],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    command = [sys.executable, "-c", PROGRAM, *names]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -55,6 +51,28 @@ def test_all_checks_pass_and_none_is_skipped() -> None:
 @pytest.mark.slow
 def test_all_checks_of_the_other_two_pass_and_none_is_skipped() -> None:
     check("MLPRegressor", "NetClassifier")
+
+
+@pytest.mark.slow
+def test_the_checks_pass_as_tests_of_their_own(tmp_path) -> None:
+    page = tmp_path / "test_checks.py"
+    page.write_text(
+        "import pytest\n"
+        "from sklearn.utils.estimator_checks import parametrize_with_checks\n"
+        "from nnad.estimators import *\n"
+        "@pytest.mark.filterwarnings('ignore')\n"
+        "@parametrize_with_checks([MLPClassifier(), MLPRegressor(), NetClassifier(), "
+        "NetRegressor()])\n"
+        "def test_checks(estimator, check):\n"
+        "    check(estimator)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(page)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "skipped" not in done.stdout
+    assert "xfailed" not in done.stdout
 
 
 @pytest.mark.slow
