@@ -15,11 +15,12 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal
 
 from nnad.errors import ConfigError, DataError, did_you_mean
+from nnad.typechecks import describe, fits
 
 __all__ = ["COMMON", "Option", "Options", "Source", "check", "resolve", "source", "source_table"]
 
@@ -324,8 +325,10 @@ def _wrong_whatever_the_source(
 
 def _mismatch(value: Any, option: Option) -> str:
     """Say what is wrong with a value, or nothing."""
-    if not _fits(value, option.type):
-        return f"got {value!r}, expected {_describe(option.type)}"
+    if not fits(value, option.type):
+        return f"got {value!r}, expected {describe(option.type)}"
+    if isinstance(value, float) and not isfinite(value):
+        return f"got {value!r}, expected a finite number"
     if option.least is not None and value < option.least:
         return f"got {value!r}, expected at least {option.least:g}"
     if option.below is not None and value >= option.below:
@@ -333,46 +336,3 @@ def _mismatch(value: Any, option: Option) -> str:
     if isinstance(value, float) and value >= 1 and option.type == Size:
         return f"got {value!r}, expected a share below 1 or a whole number of rows"
     return ""
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return any(_fits(value, option) for option in arguments)
-    if origin is Literal:
-        return any(value is option or value == option for option in arguments)
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-_WORDS: dict[Any, str] = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    list: "a list",
-    NoneType: "nothing",
-}
-
-
-def _describe(kind: Any) -> str:
-    """A type in words, for messages.
-
-    >>> _describe(str | list[str] | None)
-    'text or a list of text'
-    """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind == Size:
-        return "a number"
-    if origin in (Union, UnionType):
-        return " or ".join(_describe(option) for option in arguments if option is not NoneType)
-    if origin is Literal:
-        return " or ".join(str(option) for option in arguments)
-    if origin is list:
-        return f"a list of {_describe(arguments[0])}"
-    return _WORDS[kind]
