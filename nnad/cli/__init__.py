@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Set runs side by side: scores, times, and the settings in which they differ.",
     "sweep": "Train a job with many settings, several at once, and show which are best.",
     "explain": "Show how the derivative of a formula is computed, one row an operation.",
+    "profile": "Show where the time of a training step goes, by layer and operation.",
     "plan": "Predict step time, memory and efficiency of a job in several processes.",
     "list": "List the layers, losses, optimizers, schedules, metrics, callbacks or datasets.",
     "show": "Show what a layer, loss, optimizer, schedule, metric, callback or dataset takes.",
