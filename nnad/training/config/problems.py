@@ -60,33 +60,41 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
 
 
-def messages(error: ValidationError, locations: Locations) -> list[str]:
-    """Word each of pydantic's errors as one line with its location."""
+def messages(
+    error: ValidationError, locations: Locations, root: type[BaseModel] = Config
+) -> list[str]:
+    """Word each of pydantic's errors as one line with its location.
+
+    Args:
+        error: of a document.
+        locations: where its keys are.
+        root: what describes the whole document.
+    """
     lines = []
     for detail in error.errors(include_url=False):
         path: Path = tuple(detail["loc"])
-        lines.append(f"{locations.label(path)}: {_message(detail, path)}")
+        lines.append(f"{locations.label(path)}: {_message(detail, path, root)}")
     return lines
 
 
-def _message(detail: Any, path: Path) -> str:
+def _message(detail: Any, path: Path, root: type[BaseModel]) -> str:
     kind, got = detail["type"], detail["input"]
     if kind == "missing":
-        return f"is missing: {_description(path)}"
+        return f"is missing: {_description(path, root)}"
     if kind in ("extra_forbidden", "invalid_key"):
-        return _unknown_key(path)
+        return _unknown_key(path, root)
     if kind in ("two_lengths", "folder_name"):
         return str(detail["msg"]) if kind == "two_lengths" else f"{quote(got)} {detail['msg']}"
     expected = _EXPECTED.get(kind)
-    if kind in ("model_type", "model_attributes_type") and _may_be_a_name(path):
+    if kind in ("model_type", "model_attributes_type") and _may_be_a_name(path, root):
         expected = "expected a name, or a mapping that holds one"
     text = expected.format(**detail.get("ctx", {})) if expected else detail["msg"]
     return f"{text}, got {quote(got)}{_hint(kind, got)}"
 
 
-def _may_be_a_name(path: Path) -> bool:
+def _may_be_a_name(path: Path, root: type[BaseModel]) -> bool:
     """Whether a bare name can stand for the section: those with something to choose."""
-    section = section_at(path)
+    section = section_at(path, root)
     return section is not None and bool({"name", "estimator"} & set(section.model_fields))
 
 
@@ -107,20 +115,20 @@ def _hint(kind: str, got: Any) -> str:
     return ""
 
 
-def _description(path: Path) -> str:
-    section = section_at(path[:-1])
+def _description(path: Path, root: type[BaseModel]) -> str:
+    section = section_at(path[:-1], root)
     field = section.model_fields.get(str(path[-1])) if section else None
     return (field.description if field else None) or "it has no default"
 
 
-def _unknown_key(path: Path) -> str:
+def _unknown_key(path: Path, root: type[BaseModel]) -> str:
     """Say that a key is unknown, where it belongs if it is known elsewhere, and what is known."""
-    section, key = section_at(path[:-1]), path[-1]
+    section, key = section_at(path[:-1], root), path[-1]
     known = list(section.model_fields) if section else []
     homes = [
         f"{name}.{key}"
-        for name in Config.model_fields
-        if (other := section_at((name,))) and key in other.model_fields
+        for name in root.model_fields
+        if (other := section_at((name,), root)) and key in other.model_fields
     ]
     hint = did_you_mean(str(key), known)
     if not hint and homes:
@@ -128,13 +136,13 @@ def _unknown_key(path: Path) -> str:
     return f"unknown key{hint or ';'} known here: {', '.join(known)}"
 
 
-def section_at(path: Path) -> type[BaseModel] | None:
+def section_at(path: Path, root: type[BaseModel] = Config) -> type[BaseModel] | None:
     """Return the model that describes the mapping at a key path, if there is one.
 
     >>> section_at(("trainer", "early_stopping")).__name__
     'EarlyStopping'
     """
-    section: type[BaseModel] | None = Config
+    section: type[BaseModel] | None = root
     for key in path:
         if isinstance(key, int):
             continue  # an entry of a list is described with the list

@@ -188,6 +188,8 @@ def write_page(file: Path, text: str) -> None:
     """
     from nnad.training.checkpoint import describe_os_error
 
+    if not file.parent.is_dir():
+        raise UserError(f"{file}: there is no folder {file.parent}; make it first")
     try:
         with replacing(file) as stream:
             stream.write(text)

@@ -16,6 +16,7 @@ from nnad.training.config import Config, load_config, to_yaml
 from nnad.training.config.checks import has_validation
 from nnad.training.config.loading import find_config
 from nnad.training.config.locations import Locations
+from nnad.training.config.problems import messages
 from nnad.training.config.schema import MAX_SEED, PositiveInt, Section
 from nnad.training.registry import entries
 from nnad.training.sweep.space import Choice, Interval, combinations, draws, parse_parameter
@@ -120,7 +121,7 @@ def load_sweep(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
     try:
         settings = SweepFile.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError([*problems, *_messages(error, locations)]) from None
+        raise ConfigError([*problems, *messages(error, locations, SweepFile)]) from None
     space = {key: parse_parameter(value) for key, value in settings.parameters.items()}
     problems += [
         f"{locations.label(('parameters', key))}: {wrong}"
@@ -142,26 +143,6 @@ def load_sweep(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
 def _base(name: str, folder: Path) -> Path | str:
     """The base's file: beside the sweep's, else as any configuration is found."""
     return folder / name if (folder / name).is_file() else name
-
-
-def _messages(error: ValidationError, locations: Locations) -> list[str]:
-    """A line for each of pydantic's errors."""
-    known: dict[Any, list[str]] = {
-        (): list(SweepFile.model_fields),
-        ("halving",): list(Halving.model_fields),
-    }
-    lines = []
-    for detail in error.errors(include_url=False):
-        path = tuple(detail["loc"])
-        text = f"{detail['msg']}, got {detail['input']!r}"
-        if detail["type"] == "extra_forbidden":
-            here = known.get(path[:-1], [])
-            hint = did_you_mean(str(path[-1]), here) or ";"
-            text = f"unknown key{hint} known here: {', '.join(here)}"
-        elif detail["type"] == "missing":
-            text = f"is missing: {SweepFile.model_fields[str(path[-1])].description}"
-        lines.append(f"{locations.label(path)}: {text}")
-    return lines
 
 
 def _misfits(sweep: Sweep) -> list[tuple[str, str]]:

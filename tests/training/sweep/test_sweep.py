@@ -76,7 +76,7 @@ def test_draws_do_not_depend_on_their_number() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("method: bayes", "Input should be 'grid', 'random' or 'halving'"),
+        ("method: bayes", "expected 'grid', 'random' or 'halving', got the text 'bayes'"),
         ("trails: 3", "unknown key; did you mean 'trials'?"),
         ("objective: val_acuracy", "did you mean 'val_accuracy'?"),
         ("method: halving\nhalving: {factr: 2}", "unknown key; did you mean 'factor'?"),
