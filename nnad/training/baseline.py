@@ -179,7 +179,9 @@ def _exports() -> dict[str, str]:
     """Public names of scikit-learn by module, read from its files: imports take long."""
     found: dict[str, str] = {}
     package = importlib.util.find_spec("sklearn")
-    root = Path(package.origin or "").parent if package else Path("nowhere")
+    if package is None or package.origin is None:
+        return found
+    root = Path(package.origin).parent
     for init in sorted(root.glob("*/__init__.py")):
         exported = init.read_text(encoding="utf-8").partition("__all__")[2]
         for name in re.findall(r'"([A-Z]\w+)"', exported):
