@@ -13,6 +13,7 @@ from nnad.autodiff.tensor import value_of
 from nnad.compiler.program import Instruction
 from nnad.errors import did_you_mean
 from nnad.layers import Sequential
+from nnad.sharing import onnx_networks  # noqa: F401  (registers its rules)
 from nnad.sharing.onnx_graph import Graph
 from nnad.sharing.onnx_rules import RULES
 from nnad.sharing.prediction import Dim, ExportError, Prediction, capture_prediction

@@ -6,7 +6,6 @@ between the two programs, and grows with the batch, is a number of rows; all els
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from nnad.autodiff.tensor import value_of
 from nnad.autodiff.trees import flatten
 from nnad.compiler.capture import Capture, DataDependentError
 from nnad.compiler.passes import optimize
-from nnad.compiler.program import EXTERNAL, INPUT, Instruction, Program, Value
+from nnad.compiler.program import EXTERNAL, Instruction, Program, Value
 from nnad.errors import UserError
 
 __all__ = ["Constant", "Dim", "ExportError", "Prediction", "capture_prediction"]
@@ -182,22 +181,3 @@ def _captured(model: Callable[[Any], Any], x: np.ndarray) -> Program:
         raise ExportError(f"the model cannot be exported: {error}") from error
     optimize(program)
     return program
-
-
-def rows_of(dim: Dim, rows: int) -> int:
-    """The size that a `Dim` stands for.
-
-    >>> rows_of(Dim(2, 1), 10)
-    21
-    """
-    return rows * dim.per_row + dim.fixed
-
-
-def is_input(value: Value) -> bool:
-    """Whether a value is an argument of the program."""
-    return value.kind == INPUT
-
-
-def size_of(shape: Shape) -> int:
-    """The number of elements of a shape without `Dim`."""
-    return math.prod(shape)
