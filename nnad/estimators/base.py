@@ -17,7 +17,7 @@ from nnad.estimators.host import CallbackSupport, HostCallbacks
 from nnad.estimators.loop import EpochLoop
 from nnad.estimators.objectives import Objective
 from nnad.estimators.rows import BatchSource, Rows, take
-from nnad.estimators.threads import threads_for
+from nnad.estimators.threads import is_small, threads_for
 
 __all__ = ["HeldOut", "NetworkEstimator", "Task"]
 
@@ -178,6 +178,12 @@ class NetworkEstimator(CallbackSupport, BaseEstimator):
     def _rows_at_once(self, task: Task) -> int:
         """Rows in one pass forward."""
         return min(task.rows.size, AUTO_BATCH if self.batch_size == "auto" else self.batch_size)
+
+    def _pace(self, task: Task) -> dict[str, Any]:
+        """For a `ModuleEngine`: how many steps there may be, and for how many threads."""
+        epochs = 1 if task.incremental else self.max_iter
+        steps = epochs * -(-task.rows.size // self._rows_at_once(task))
+        return {"steps": steps, "threads": 1 if is_small(self._operations(task)) else "auto"}
 
     def _operations(self, task: Task) -> int:
         """Multiplications and additions of one pass forward of fully connected layers."""

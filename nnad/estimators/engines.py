@@ -9,6 +9,7 @@ import numpy as np
 
 from nnad.autodiff import no_grad
 from nnad.autodiff.tensor import value_of
+from nnad.estimators.compiling import compiled
 from nnad.estimators.dense import DenseNetwork
 from nnad.estimators.objectives import Objective, predictions
 from nnad.estimators.rows import Rows
@@ -125,6 +126,8 @@ class ModuleEngine:
             of the weights of a batch.
         penalized: parameters with a penalty.
         clip_norm: largest norm of the gradient.
+        steps: how many there may be: many are worth compiling.
+        threads: of compiled steps.
 
     Attributes:
         solver: updates the parameters; set by whoever wants to call `train_step`.
@@ -143,6 +146,8 @@ class ModuleEngine:
         alpha: float = 0.0,
         penalized: Sequence[Parameter] = (),
         clip_norm: float | None = None,
+        steps: int = 0,
+        threads: int | str = 1,
     ) -> None:
         self.module = module
         self.objective = objective
@@ -154,6 +159,14 @@ class ModuleEngine:
         self.trainable = [p for p in module.parameters() if p.requires_grad]
         (buffer,) = module.flatten().values()
         self.parameters, self.gradient = buffer.data, buffer.grad
+        self._gradient = compiled(self._recorded, module, objective.function, steps, threads)
+
+    def _recorded(self, x: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> Any:
+        """The loss of a batch by the tape, which leaves its gradient in the parameters."""
+        self.module.zero_grad()
+        loss = self.objective.function(self.module(x), target, sample_weight=weight)
+        loss.backward()
+        return loss
 
     def train_step(self, batch: Rows) -> float:
         """One update; returns the loss before it."""
@@ -167,11 +180,7 @@ class ModuleEngine:
 
     def loss_and_gradient(self, x: Any, target: np.ndarray, weight: np.ndarray | None) -> float:
         """The penalised loss of a batch; leaves its gradient in the parameters."""
-        x = dense(x)
-        self.module.zero_grad()
-        loss = self.objective.function(self.module(x), target, sample_weight=weight)
-        loss.backward()
-        value = float(loss.data) / self.objective.divisor
+        value = float(self._gradient(dense(x), target, weight).data) / self.objective.divisor
         total = len(target) if weight is None else float(weight.sum())
         for p in self.penalized:
             value += 0.5 * self.alpha / total * float(np.vdot(p.data, p.data))

@@ -171,7 +171,9 @@ class NetworkOfModule(ModuleHolder):
         return any(isinstance(m, (Embedding, EmbeddingBag)) for m in self.module_.modules())
 
     def _make_engine(self, task: Task) -> ModuleEngine:
-        engine = ModuleEngine(self.module_, task.objective, clip_norm=self.clip_norm)
+        engine = ModuleEngine(
+            self.module_, task.objective, clip_norm=self.clip_norm, **self._pace(task)
+        )
         settings = self._settings("optimizer")
         engine.solver = OptimizerSolver(make_optimizer(self.optimizer, engine.trainable, settings))
         return engine

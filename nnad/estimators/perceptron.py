@@ -232,6 +232,7 @@ class Perceptron(ModuleHolder):
                 alpha=self.alpha,
                 penalized=[layer.weight for layer in self._linear_layers()],
                 clip_norm=self.clip_norm,
+                **self._pace(task),
             )
         else:
             engine = DenseEngine(self._dense_network(task), clip_norm=self.clip_norm)

@@ -7,9 +7,14 @@ from contextlib import contextmanager, nullcontext
 
 from nnad.compiler.native.blas import numpy_blas
 
-__all__ = ["threads_for"]
+__all__ = ["is_small", "threads_for"]
 
 SMALL = 8_000_000  # operations of the products in one pass forward
+
+
+def is_small(operations: int) -> bool:
+    """Whether products of so many operations are for one thread."""
+    return operations <= SMALL
 
 
 @contextmanager
@@ -19,6 +24,6 @@ def threads_for(operations: int) -> Iterator[None]:
     Args:
         operations: multiplications and additions of one pass forward.
     """
-    blas = numpy_blas() if operations <= SMALL else None
+    blas = numpy_blas() if is_small(operations) else None
     with nullcontext() if blas is None else blas.on_one_thread:
         yield
