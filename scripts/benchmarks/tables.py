@@ -62,10 +62,11 @@ def workload_table(workload: Workload, results: Sequence[Result]) -> str:
     for r in results:
         if r.why_not:
             lines.append(f"- {r.library.title}: {r.why_not}")
-        elif r.disturbed:
-            lines.append(f"- {r.library.title}: others used the machine in {r.disturbed} rounds")
-        if not r.agrees:
+        elif not r.agrees:
             lines.append(f"- **{r.library.title} computes something else: {r.value!r}**")
+    disturbed = [f"{r.library.title} {r.disturbed} of {len(r.rounds)}" for r in done if r.disturbed]
+    if disturbed:
+        lines.append(f"- rounds in which other processes used the machine: {', '.join(disturbed)}")
     return "\n".join(lines).rstrip() + "\n"
 
 
