@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 LARGEST = 31 * 2**20  # bytes; glibc learns nothing from blocks of 32 MiB or more
@@ -16,3 +18,13 @@ def keep_freed_memory() -> None:
     seen freed.  So one large block is had and given back, untouched; elsewhere that does nothing.
     """
     np.empty(LARGEST, np.uint8)
+
+
+def give_back_memory() -> None:
+    """Return to the system what is free now: after something large that does not come again."""
+    if sys.platform == "linux":
+        import ctypes
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+        if trim is not None:
+            trim(0)

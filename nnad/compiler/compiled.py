@@ -20,6 +20,7 @@ from nnad.compiler.passes import multiply_adds, optimize
 from nnad.compiler.program import Program, Retrace, Value, forget_examples
 from nnad.compiler.source import build
 from nnad.errors import CannotCompile
+from nnad.memory import give_back_memory
 
 MAX_PROGRAMS = 16
 
@@ -48,6 +49,13 @@ class Replay:
             self.run, self.source = build(program, self.plan)
         forget_examples(program)
         self.busy = threading.RLock()  # one caller at a time: the buffers are the program's
+        self.run_program, self.run = self.run, self._first_run
+
+    def _first_run(self, *arrays: Any) -> list[Any]:
+        """Run without what the captured call has left behind in memory."""
+        give_back_memory()
+        self.run = self.run_program
+        return self.run(*arrays)
 
     def _build_native(self, threads: int) -> None:
         """Make machine code; where that fails, say so and be content with NumPy."""
