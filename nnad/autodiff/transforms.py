@@ -77,6 +77,7 @@ class Linearization:
         self.target_nodes: list[Any] = [x.node for x in self.inputs]
         self.output_nodes = [x.node if isinstance(x, Tensor) else None for x in self.outputs]
         self.graph = Subgraph(self.output_nodes, self.target_nodes)
+        self.graph.external &= before  # under no_grad nobody follows the result
 
     def release(self, x: Any) -> Any:
         """A result for the caller: a Tensor only if an enclosing transform follows it."""
@@ -327,6 +328,8 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto") 
         if any(out.dtype.kind not in "fcbiu" for out in outs):
             raise TypeError(f"jacobian needs results of numbers, got {[x.dtype for x in outs]}")
         by_rows = sum(map(np.size, outs)) <= sum(map(np.size, ins))
+        if any(map(np.iscomplexobj, outs)) and not any(map(np.iscomplexobj, ins)):
+            by_rows = False  # a real cotangent holds no complex derivative
         if mode == "reverse" or (mode == "auto" and by_rows):
             pairs = zip(lin.output_nodes, outs, strict=True)
             blocks = [_derivatives(lin, reverse, *pair, lin.target_nodes, ins) for pair in pairs]

@@ -38,7 +38,7 @@ class Subgraph:
     Attributes:
         nodes: the operations on a path from a target to an output, ascending.
         members: those and the targets, or None if everything behind the outputs belongs to them.
-        outside: nodes older than the targets, or leaves that are none, that the outputs depend on.
+        outside: nodes older than the targets that the outputs depend on as well.
         external: whether such nodes, or an enclosing transform, take part: the walk must record.
     """
 
@@ -50,6 +50,7 @@ class Subgraph:
         stack = list(outputs)
         found: list[Any] = []
         self.outside: list[Node] = []
+        others = False  # leaves of transforms that ran, and ended, in between
         while stack:
             node: Any = stack.pop()
             if node not in seen:
@@ -57,15 +58,17 @@ class Subgraph:
                 if node.parents and node.number > oldest:
                     found.append(node)
                     stack.extend(node.parents)
-                else:
+                elif node.number < oldest:
                     self.outside.append(node)
+                else:
+                    others = True
         found.sort(key=_by_number)
         self.nodes = found
         self.members: set[Any] | None = None
         self.external = False
         if targets is not None:
             self.external = bool(self.outside) or any(map(_parents, targets))
-            if self.outside:
+            if self.outside or others:
                 self._keep_paths(targets)
 
     def _keep_paths(self, targets: Sequence[Node]) -> None:

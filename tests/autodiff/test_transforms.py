@@ -79,6 +79,40 @@ def test_an_inner_transform_of_the_outer_variable_alone_is_a_constant_there():
     assert float(nnad.grad(lambda x: x * nnad.grad(np.sin)(2.0))(3.0)) == np.cos(2.0)
 
 
+@pytest.mark.parametrize("inner", [nnad.grad, nnad.hessian, nnad.jacobian, forward, by_vjp])
+def test_results_are_plain_however_transforms_nest(inner):
+    def by_w(w):
+        return np.sum(inner(lambda x: np.tanh(w * x))(np.float64(1.5)))
+
+    for result in (
+        nnad.grad(by_w)(2.0),
+        nnad.jvp(by_w, (2.0,), (1.0,))[1],
+        nnad.hessian(by_w)(2.0),
+    ):
+        assert isinstance(result, (np.ndarray, np.generic))
+    step = 1e-6
+    slope = (by_w(2.0 + step) - by_w(2.0 - step)) / (2 * step)
+    assert float(nnad.grad(by_w)(2.0)) == pytest.approx(float(slope), rel=1e-6)
+
+
+def test_what_parameters_take_part_in_is_followed_except_under_no_grad():
+    w = nnad.Tensor(np.array([1.0, 2.0]), requires_grad=True)
+
+    def penalty():
+        return np.sum(nnad.grad(lambda x: np.sum(w * x**2))(np.ones(2)) ** 2)
+
+    penalty().backward()
+    np.testing.assert_array_equal(w.grad, 8 * w.data)  # d/dw sum (2 w x)**2 at x = 1
+    with nnad.no_grad():
+        assert isinstance(nnad.grad(lambda x: np.sum(w * x**2))(np.ones(2)), np.ndarray)
+
+
+def test_complex_results_of_real_arguments_have_a_whole_jacobian():
+    x = np.array([1.0, 2.0])
+    jacobian = nnad.jacobian(lambda x: np.exp(1j * x))(x)
+    np.testing.assert_allclose(jacobian, np.diag(1j * np.exp(1j * x)))
+
+
 Point = collections.namedtuple("Point", "x y")
 
 
