@@ -1,0 +1,74 @@
+"""Every optimizer compiled: the eager trajectory, with clipping, decay, changing rates and EMA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnad
+from nnad import layers, losses, optimizers, schedules
+from nnad.compiler.choice import why_not_native
+
+KINDS = [
+    kind
+    for name in optimizers.__all__
+    if isinstance(kind := getattr(optimizers, name), type)
+    and issubclass(kind, optimizers.Optimizer)
+    and kind not in (optimizers.Optimizer, optimizers.LBFGS)
+]
+STEPS = 5
+
+
+def trajectory(kind: Any, backend: str | None, dtype: str, **options: Any) -> list[np.ndarray]:
+    """Parameters, averages and losses over several steps."""
+    nnad.seed(1)
+    model = layers.Sequential(
+        layers.Linear(6, 5, dtype=dtype), layers.Tanh(), layers.Linear(5, 3, dtype=dtype)
+    )
+    model.flatten()
+    optimizer = kind(model.parameters(), **options)
+    average = optimizers.EMA(model.parameters(), decay=0.9)
+    schedule = schedules.Cosine(STEPS, warmup_steps=2)
+    start = optimizer.lr
+
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = losses.cross_entropy(model(x), y)
+        loss.backward()
+        norm = optimizers.clip_grad_norm(model.parameters(), 0.3)
+        optimizer.step()
+        average.update()
+        return loss, norm
+
+    call = step if backend is None else nnad.compile(step, backend=backend)
+    rng = np.random.default_rng(0)
+    seen: list[np.ndarray] = []
+    for number in range(STEPS):
+        optimizer.lr = start * schedule(number)
+        loss, norm = call(rng.normal(size=(8, 6)).astype(dtype), rng.integers(0, 3, 8))
+        seen += [loss.data, np.asarray(norm), *model.state_dict().values()]
+        seen += [array.copy() for array in average.averages]
+    if backend is not None:
+        assert call.programs == 1
+        assert call.stats["backend"] == backend
+    return seen
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}], ids=["plain", "decay"])
+def test_compiled_equals_eager(kind: Any, options: dict[str, float]) -> None:
+    if options and "weight_decay" not in kind([nnad.Tensor([1.0], requires_grad=True)]).defaults:
+        pytest.skip("has no weight decay")
+    eager = trajectory(kind, None, "float32", **options)
+    for a, b in zip(eager, trajectory(kind, "numpy", "float32", **options), strict=True):
+        np.testing.assert_array_equal(a, b)
+    if why_not_native() is None:
+        eager = trajectory(kind, None, "float64", **options)
+        for a, b in zip(eager, trajectory(kind, "native", "float64", **options), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10)
+
+
+def test_all_optimizers_are_found() -> None:
+    assert len(KINDS) >= 13
