@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nnad import charts
 from nnad.charts import Points, document, figure, point_chart, style
@@ -13,9 +13,7 @@ from nnad.charts.scales import text
 from nnad.training.report import number, table
 from nnad.training.reporting.compare import curves, read_record
 from nnad.training.sweep.settings import Sweep
-
-if TYPE_CHECKING:
-    from nnad.training.sweep.search import Trial
+from nnad.training.sweep.trials import Trial, name_of, ranked
 
 __all__ = ["sweep_page", "sweep_table"]
 
@@ -24,8 +22,6 @@ SHOWN = 20  # rows on the terminal
 
 def sweep_table(sweep: Sweep, trials: Sequence[Trial]) -> str:
     """The best trials, and how many of them came to no good end."""
-    from nnad.training.sweep.search import ranked
-
     best = ranked(trials, sweep.maximize)
     lines = [table(rows_of(sweep, best[:SHOWN]))]
     if len(best) > SHOWN:
@@ -56,8 +52,6 @@ def rows_of(sweep: Sweep, trials: Sequence[Trial]) -> list[list[str]]:
 
 def sweep_page(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> str:
     """The page: objective by setting, curves of the best trials, all trials, what failed."""
-    from nnad.training.sweep.search import name_of, ranked
-
     best = ranked(trials, sweep.maximize)
     head, *rows = rows_of(sweep, best)
     whole = charts.table(head, [list(map(escape, row)) for row in rows], "Trials, best first")

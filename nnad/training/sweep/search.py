@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnad.distributed import world
 from nnad.errors import UserError
+from nnad.training.callbacks import Interrupted
 from nnad.training.reporting.compare import read_history
 from nnad.training.run_folder import RunFolder, write_file
+from nnad.training.sweep.results import sweep_page, sweep_table
 from nnad.training.sweep.settings import Sweep, load_sweep, override_texts
+from nnad.training.sweep.trials import Trial, name_of, ranked, read_trials, write_trials
 from nnad.training.sweep.workers import Workers, threads_of_each
 
-__all__ = ["Trial", "resume", "rounds_of", "start"]
+__all__ = ["resume", "rounds_of", "start"]
 
 FINAL = ("done", "failed", "dropped")
-
-
-@dataclass
-class Trial:
-    """One set of values.
-
-    Attributes:
-        number: its place among the trials, and the name of its run.
-        values: of the settings.
-        status: ``waiting``, ``paused`` (of halving: it may go on), ``dropped`` (of halving: it
-            did not go on), ``done``, ``failed`` (it raised an error) or ``lost`` (its process
-            died).
-        message: why it failed or was lost.
-        objective: the best value of the objective so far; None where there is none.
-        epochs: it has trained.
-    """
-
-    number: int
-    values: dict[str, Any]
-    status: str = "waiting"
-    message: str = ""
-    objective: float | None = None
-    epochs: int = 0
 
 
 @dataclass
@@ -64,8 +44,6 @@ class Search:
 
     def run(self) -> str:
         """Train what is left to train; returns the table."""
-        from nnad.training.sweep.results import sweep_page, sweep_table
-
         count = self.sweep.settings.workers
         with Workers(count, self.folder / "workers.log") as workers:
             survivors = self.trials
@@ -120,16 +98,12 @@ class Search:
     def select(self, trials: Sequence[Trial], keep: int) -> list[Trial]:
         """The best `keep` of those that can go on; the others are dropped."""
         able = [t for t in trials if t.status in ("paused", "done", "dropped")]
-        best = self.ranked(able)[:keep]
+        best = ranked(able, self.sweep.maximize)[:keep]
         for trial in able:
             if trial not in best and trial.status == "paused":
                 trial.status = "dropped"
         self.save()
         return best
-
-    def ranked(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Best first; those without a value last."""
-        return ranked(trials, self.sweep.maximize)
 
     def line(self, trial: Trial) -> str:
         """What is told of a trial when its training ends or pauses."""
@@ -143,19 +117,6 @@ class Search:
     def save(self) -> None:
         """Write down how far the sweep is."""
         write_trials(self.folder, self.trials)
-
-
-def ranked(trials: Sequence[Trial], maximize: bool) -> list[Trial]:
-    """Trials, best first; those without a value last."""
-    sign = -1 if maximize else 1
-    return sorted(
-        trials, key=lambda t: (math.inf if t.objective is None else sign * t.objective, t.number)
-    )
-
-
-def name_of(trial: Trial) -> str:
-    """The name of a trial's run."""
-    return f"{trial.number:03d}"
 
 
 def rounds_of(sweep: Sweep) -> list[tuple[int | None, int]]:
@@ -177,11 +138,6 @@ def rounds_of(sweep: Sweep) -> list[tuple[int | None, int]]:
         for k in range(rounds)
     ]
     return [*found, (None, 1)]
-
-
-def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
-    """Write ``trials.json``, whole or not at all."""
-    write_file(folder / "trials.json", json.dumps([asdict(t) for t in trials], indent=1) + "\n")
 
 
 def start(path: str, overrides: Sequence[str], overwrite: bool, tell: Callable[[str], None]) -> str:
@@ -206,13 +162,14 @@ def start(path: str, overrides: Sequence[str], overwrite: bool, tell: Callable[[
             )
         if not (folder / "sweep.yaml").exists():
             raise UserError(f"{folder}: is not the folder of a sweep; choose another name")
-        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    trials = [Trial(i, values) for i, values in enumerate(sweep.choices())]
-    write_file(folder / "base.yaml", sweep.base_text())
-    write_trials(folder, trials)
-    write_file(folder / "sweep.yaml", resolved(sweep))
-    return conduct(Search(sweep, folder, tell, trials))
+    with held(folder):
+        clear(folder)
+        trials = [Trial(i, values) for i, values in enumerate(sweep.choices())]
+        write_file(folder / "base.yaml", sweep.base_text())
+        write_trials(folder, trials)
+        write_file(folder / "sweep.yaml", resolved(sweep))
+        return Search(sweep, folder, tell, trials).run()
 
 
 def resume(path: str, tell: Callable[[str], None]) -> str:
@@ -228,31 +185,42 @@ def resume(path: str, tell: Callable[[str], None]) -> str:
     folder = Path(path)
     if not (folder / "sweep.yaml").is_file():
         raise UserError(f"{path}: no sweep is there; expected a folder that nnad sweep has left")
-    sweep = load_sweep(folder / "sweep.yaml")
-    try:
-        entries = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
-        trials = [Trial(**entry) for entry in entries]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder / 'trials.json'}: cannot be read: {error}") from error
-    for trial in trials:
-        if trial.status == "lost":
-            trial.status = "paused" if trial.epochs else "waiting"
-    return conduct(Search(sweep, folder, tell, trials))
+    with held(folder):
+        sweep = load_sweep(folder / "sweep.yaml")
+        trials = read_trials(folder)
+        for trial in trials:
+            if trial.status == "lost":
+                trial.status = "paused" if trial.epochs else "waiting"
+        return Search(sweep, folder, tell, trials).run()
 
 
-def conduct(search: Search) -> str:
-    """Run a search while nobody else does."""
-    from nnad.training.callbacks import Interrupted
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Within, no other process works on the sweep in a folder.
 
-    lock = RunFolder(search.folder)
+    Raises:
+        UserError: another one does, or this one is one of several under mpiexec.
+    """
+    if world().size > 1:
+        raise UserError("nnad sweep starts processes of its own: set workers, without mpiexec")
+    lock = RunFolder(folder)
     lock.lock()
     try:
-        return search.run()
+        yield
     except Interrupted as signal:
-        signal.args = (f"{signal}; continue with --resume {search.folder}",)
+        signal.args = (f"{signal}; continue with nnad sweep --resume {folder}",)
         raise
     finally:
         lock.release()
+
+
+def clear(folder: Path) -> None:
+    """Remove an old sweep, but for the lock, which is held."""
+    for item in folder.iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        elif item.name != ".lock":
+            item.unlink()
 
 
 def resolved(sweep: Sweep) -> str:

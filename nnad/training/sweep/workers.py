@@ -125,7 +125,7 @@ class Workers:
         status = process.wait()
         self._forget(process)
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
-        return {"status": "lost", "message": f"its worker process ended {how}"}
+        return {"status": "lost", "message": f"its worker process ended {how}; see {self.log}"}
 
     def _start(self) -> subprocess.Popen[str]:
         threads = str(threads_of_each(self.count))

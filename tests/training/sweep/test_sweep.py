@@ -136,8 +136,9 @@ def test_workers_outlive_each_other(tmp_path) -> None:
         workers.each(tasks, answers.__setitem__)
     assert [answers[i]["status"] for i in range(7)] == [
         "done", "lost", "done", "lost", "done", "lost", "done"]  # fmt: skip
-    assert answers[1]["message"] == "its worker process ended by SIGKILL"
-    assert answers[3]["message"] == "its worker process ended with exit status 5"
+    log = f"; see {tmp_path / 'log'}"
+    assert answers[1]["message"] == f"its worker process ended by SIGKILL{log}"
+    assert answers[3]["message"] == f"its worker process ended with exit status 5{log}"
 
 
 def test_a_sweep_survives_a_failing_trial(place, capsys) -> None:
@@ -159,6 +160,17 @@ def test_a_sweep_survives_a_failing_trial(place, capsys) -> None:
     assert (folder / "trials/000/metrics.csv").stat().st_mtime_ns == before
     assert main(["sweep", "--config", "sweep.yaml"]) == 2
     assert "already exists; continue it with --resume" in capsys.readouterr().err
+
+
+def test_a_sweep_that_another_process_works_on_is_left_alone(place, capsys) -> None:
+    folder = place / "sweeps" / "sweep"
+    folder.mkdir(parents=True)
+    (folder / "sweep.yaml").touch()
+    with search.held(folder):
+        assert main(["sweep", "--config", "sweep.yaml", "--overwrite"]) == 2
+        assert main(["sweep", "--resume", str(folder)]) == 2
+    assert capsys.readouterr().err.count("is being written by another process") == 2
+    assert (folder / "sweep.yaml").exists()
 
 
 def test_halving_gives_what_whole_runs_give(place, capsys) -> None:
@@ -196,7 +208,7 @@ def test_a_sweep_survives_killed_workers_and_a_stop(place) -> None:
     wait_for(lambda: (folder / "trials/002/metrics.csv").exists())
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "continue with --resume" in err
+    assert process.returncode == 130 and "continue with nnad sweep --resume" in err
     done = subprocess.run([*arguments, "--resume", str(folder)], capture_output=True, text=True,
                           check=False, timeout=200)  # fmt: skip
     assert done.returncode == 0, done.stderr

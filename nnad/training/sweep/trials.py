@@ -1,0 +1,69 @@
+"""The trials of a sweep: what each one tries and how far it is, also as a file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nnad.errors import UserError
+from nnad.training.run_folder import write_file
+
+__all__ = ["Trial", "name_of", "ranked", "read_trials", "write_trials"]
+
+
+@dataclass
+class Trial:
+    """One set of values.
+
+    Attributes:
+        number: its place among the trials, and the name of its run.
+        values: of the settings.
+        status: ``waiting``, ``paused`` (of halving: it may go on), ``dropped`` (of halving: it
+            did not go on), ``done``, ``failed`` (it raised an error) or ``lost`` (its process
+            died).
+        message: why it failed or was lost.
+        objective: the best value of the objective so far; None where there is none.
+        epochs: it has trained.
+    """
+
+    number: int
+    values: dict[str, Any]
+    status: str = "waiting"
+    message: str = ""
+    objective: float | None = None
+    epochs: int = 0
+
+
+def ranked(trials: Sequence[Trial], maximize: bool) -> list[Trial]:
+    """Trials, best first; those without a value last."""
+    sign = -1 if maximize else 1
+    return sorted(
+        trials, key=lambda t: (math.inf if t.objective is None else sign * t.objective, t.number)
+    )
+
+
+def name_of(trial: Trial) -> str:
+    """The name of a trial's run."""
+    return f"{trial.number:03d}"
+
+
+def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
+    """Write ``trials.json``, whole or not at all."""
+    write_file(folder / "trials.json", json.dumps([asdict(t) for t in trials], indent=1) + "\n")
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """What `write_trials` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    file = folder / "trials.json"
+    try:
+        return [Trial(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file}: cannot be read: {error}") from error
