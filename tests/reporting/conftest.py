@@ -31,12 +31,25 @@ def write_labels(path: Path) -> None:
     path.write_text("x,y,a,b\n" + "".join(f"{x},{y},{a},{b}\n" for x, y, a, b in rows))
 
 
+ODD = """
+data: {name: csv, path: odd.csv, target: t, test_size: 0.3}
+loss: cross_entropy
+"""
+
+
+def write_odd(path: Path) -> None:
+    """A table whose names would be markup, with a constant input and a class of two rows."""
+    rows = [f"{i % 7},1,{'<b>&' if i in (3, 9) else chr(34) + '<i>' + chr(34)}" for i in range(40)]
+    path.write_text("<a>,b,t\n" + "\n".join(rows) + "\n")
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> Path:
     """A folder with one run of each kind, each with its report."""
     folder = tmp_path_factory.mktemp("reporting")
     write_labels(folder / "labels.csv")
-    for name, job in {**JOBS, "labels": LABELS}.items():
+    write_odd(folder / "odd.csv")
+    for name, job in {**JOBS, "labels": LABELS, "odd": ODD}.items():
         output = f"output: {{dir: '{folder}/runs', name: {name}, report: true}}\n"
         config = folder / f"{name}.yaml"
         config.write_text(job + MODEL + COMMON + output)

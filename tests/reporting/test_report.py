@@ -21,6 +21,7 @@ FIGURES = {
                 "Confusion matrix", *CURVES, *INSIDE],
     "numbers": ["Learning curve: loss", "Learning curve: r2", "Learning rate", *NUMBERS, *INSIDE],
     "quantiles": ["Learning curve: loss", "Learning rate", *NUMBERS, "Calibration", *INSIDE],
+    "odd": ["Learning curve: loss", "Learning rate", "Confusion matrix", *CURVES, *INSIDE],
     "labels": ["Learning curve: loss", "Learning rate", *CURVES, *INSIDE],
 }  # fmt: skip
 
@@ -30,6 +31,7 @@ def test_every_figure_is_there(runs, name) -> None:
     text = (runs / name / "report.html").read_text()
     assert re.findall(r'data-figure="([^"]*)"', text) == FIGURES[name]
     assert "Worst predictions" in text
+    assert not re.search("<a>|<i>|<b>&", text)  # names of columns and classes are no markup
     assert "nan" not in re.findall(r'(?:d|cx|cy|x|y|width|height)="([^"]*)"', text)
     assert not re.search(r"""(?:src|href)=|url\(|@import""", text)
 

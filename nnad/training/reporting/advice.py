@@ -30,6 +30,7 @@ IMBALANCE = 5.0
 POOR_RECALL = 0.5
 MISCALIBRATED = 0.05
 BIASED = 0.1  # of the residuals' deviation
+LESS = "more epochs, or less dropout and label_smoothing"
 AROUND_MEDIAN = ("mae", "quantile")  # losses that do not ask for the mean
 
 
@@ -206,7 +207,7 @@ def of_calibration(evidence: Evidence) -> Iterator[Advice]:
         truth = np.abs(right - 0.5) if len(found.names) == 2 else right
         sure = float(np.sum((distance - truth) * rows))
         which = "too sure of itself" if sure > 0 else "less sure than it could be"
-        remedy = "label_smoothing, dropout or fewer epochs" if sure > 0 else "less label_smoothing"
+        remedy = "label_smoothing, dropout or fewer epochs" if sure > 0 else LESS
         yield Advice(
             "note",
             f"The model is {which}: its probabilities are off by {error:.3f} on average. If you "

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Activity", "Evidence", "gather"]
 
-MOST_ROWS = 20_000  # of the part that is looked at
+MOST_ROWS, FEWEST_ROWS = 20_000, 100  # of the part that is looked at
+MOST_NUMBERS = 2_000_000  # that the model gives for them
 ACTIVITY_ROWS = 1000
 RECTIFIERS = ("ReLU", "ReLU6")
 SATURATED = {"Tanh": (-0.99, 0.99), "Sigmoid": (0.01, 0.99)}  # outputs beyond are flat
@@ -102,7 +103,8 @@ def gather(
     """
     parts = {"test": data.test, "validation": data.validation, "training": data.train}
     name, whole = next((n, part) for n, part in parts.items() if part is not None and len(part))
-    split = first_rows(whole, MOST_ROWS)
+    numbers = predict(model, whole.x[:1]).size
+    split = first_rows(whole, min(MOST_ROWS, max(FEWEST_ROWS, MOST_NUMBERS // numbers)))
     return Evidence(
         name=folder.path.name,
         config=config,
