@@ -29,7 +29,9 @@ class Optimizer:
 
     A subclass names its slots (arrays beside the parameters) and gives a module-level kernel,
     ``kernel(param, grad, *slots, scratch, scratch, *scalars)``, that updates flat vectors in place,
-    and the scalars of a step. It is found by the tests and by configs under its class name.
+    and the scalars of a step. The vectors are stretches of all parameters together, short enough
+    for the cache, so what becomes of a number depends on its own place alone. It is found by the
+    tests and by configs under its class name.
 
     As in PyTorch, a parameter whose ``grad`` is None is skipped: neither its value nor its slots
     nor its count of steps change. No optimizer changes the gradient.
@@ -174,10 +176,10 @@ class Optimizer:
             kernel = self.kernel(group)
             negate = group["maximize"]
             for segment in segments:
-                for (param, grad, *rest), step in segment.runs():
-                    if negate:
-                        grad = -grad
-                    kernel(param, grad, *rest, *self.scalars(group, step))
+                for blocks, step in segment.runs():
+                    scalars = self.scalars(group, step)
+                    for param, grad, *rest in blocks:
+                        kernel(param, -grad if negate else grad, *rest, *scalars)
 
     def _bind(self) -> None:
         """Make segments of the parameters where they now lie, with slots at their first values."""

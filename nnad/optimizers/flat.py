@@ -21,6 +21,7 @@ from nnad.layers.parameter import Parameter, house
 __all__ = ["Moved", "Run", "Segment", "flat_view", "segments_of"]
 
 SCRATCH_VECTORS = 2
+BLOCK = 2**14  # numbers that a kernel updates at once: its dozen passes over them stay in the cache
 
 
 class Moved(Exception):
@@ -28,15 +29,15 @@ class Moved(Exception):
 
 
 class Run(NamedTuple):
-    """What one kernel call updates.
+    """Kernel calls that have the number of the update in common.
 
     Attributes:
-        arrays: (parameters, gradients, *slots, *scratch), flat vectors, or in the parameter's own
-            shape for optimizers that work on matrices.
+        blocks: for each call (parameters, gradients, *slots, *scratch): flat vectors, or a
+            parameter in its own shape for optimizers that work on matrices.
         step: the number of this update, counted from 1.
     """
 
-    arrays: tuple[np.ndarray, ...]
+    blocks: Sequence[tuple[np.ndarray, ...]]
     step: int
 
 
@@ -141,6 +142,7 @@ class Segment:
 
     Attributes:
         steps: updates done, per parameter: one that had no gradient was skipped.
+        whole: (parameters, gradients, *slots), flat vectors.
     """
 
     def __init__(
@@ -160,10 +162,12 @@ class Segment:
         self.values = [p.data for p in self.params]
         self.gradients = _cut(self.flat_grad, shapes)
         self._adopt_buffers()
-        self.scratch = [np.empty_like(self.flat) for _ in range(SCRATCH_VECTORS)]
+        most = max(p.size for p in self.params) if per_parameter else min(self.flat.size, BLOCK)
+        self.scratch = [np.empty(most, self.flat.dtype) for _ in range(SCRATCH_VECTORS)]
         self.steps = [0] * len(self.params)
         self._make_slots([slot_shapes(shape) for shape in shapes])
-        self.whole = (self.flat, self.flat_grad, *self.flat_slots, *self.scratch)
+        self.whole = (self.flat, self.flat_grad, *self.flat_slots)
+        self.blocks = [] if per_parameter else self._blocks(0, self.flat.size)
 
     def _make_slots(self, shapes: Sequence[Mapping[str, tuple[int, ...]]]) -> None:
         """One zero vector a slot, and views of it per parameter."""
@@ -199,7 +203,7 @@ class Segment:
             return self._partial_runs(present)
         step = steps[0] + 1
         self.steps = [step] * len(steps)
-        return iter((Run(self.whole, step),))
+        return iter((Run(self.blocks, step),))
 
     def _collect_gradients(self) -> list[bool]:
         present = []
@@ -234,17 +238,27 @@ class Segment:
                 continue
             for i in members:
                 self.steps[i] += 1
-            bounds = slice(offsets[first], offsets[last + 1])
-            arrays = self._own(first, bounds) if self.per_parameter else self._sliced(bounds)
-            yield Run(arrays, self.steps[first])
+            if self.per_parameter:
+                blocks = [self._own(first)]
+            else:
+                blocks = self._blocks(offsets[first], offsets[last + 1])
+            yield Run(blocks, self.steps[first])
 
-    def _sliced(self, bounds: slice) -> tuple[np.ndarray, ...]:
-        return tuple(array[bounds] for array in self.whole)
+    def _blocks(self, begin: int, end: int) -> list[tuple[np.ndarray, ...]]:
+        """The flat vectors from `begin` to `end`, cut into blocks."""
+        bounds = [slice(i, min(i + BLOCK, end)) for i in range(begin, end, BLOCK)]
+        return [
+            (
+                *(array[part] for array in self.whole),
+                *(vector[: part.stop - part.start] for vector in self.scratch),
+            )
+            for part in bounds
+        ]
 
-    def _own(self, i: int, bounds: slice) -> tuple[np.ndarray, ...]:
-        shape = self.values[i].shape
-        scratch = (vector[bounds].reshape(shape) for vector in self.scratch)
-        return (self.values[i], self.gradients[i], *self.slots[i].values(), *scratch)
+    def _own(self, i: int) -> tuple[np.ndarray, ...]:
+        value = self.values[i]
+        scratch = (vector[: value.size].reshape(value.shape) for vector in self.scratch)
+        return (value, self.gradients[i], *self.slots[i].values(), *scratch)
 
 
 def segments_of(

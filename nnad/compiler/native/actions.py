@@ -53,20 +53,20 @@ class _Update:
         self.optimizer, self.group, self.segment = optimizer, group, segment
         scalars = optimizer.scalars(group, max(1, segment.steps[0]))
         self.function = optimizer.kernel(group)
-        self.trace = Tracer(self.function, segment.whole, scalars)
+        self.trace = Tracer(self.function, (*segment.whole, *segment.scratch), scalars)
         self.values = np.zeros(max(1, len(self.trace.dynamic)), np.float64)
         self._emit(module)
 
     def _emit(self, module: Module) -> None:
         arrays = self.segment.whole
-        scratch = len(arrays) - len(self.segment.scratch)
         kernel = module.kernel(arrays[0].dtype)
         places = [module.place(a) for a in arrays]
         slot = module.place(self.values)
         kernel.scalar_registers = [  # type: ignore[attr-defined]
             kernel.load(slot, [str(i)]) for i in range(len(self.trace.dynamic))
         ]
-        results = {i: self.trace.vectors[i].expression for i in self.trace.changed() if i < scratch}
+        changed = (i for i in self.trace.changed() if i < len(arrays))
+        results = {i: self.trace.vectors[i].expression for i in changed}
         require(1 not in results, "an update that changes the gradient")
         found: dict[int, Scalar] = {}
         seen: set[int] = set()
