@@ -75,6 +75,8 @@ class Primitive:
             None: derived by transposing the VJP.
         differentiable: per argument, whether it has a derivative (empty: all do).
         broadcasts: cotangents are summed over broadcast axes.
+        stored: the argument, by its place, whose rule takes a keyword `out`: an array that the
+            cotangent is to be written into and that the rule then returns.
         residuals: forward returns (output, saved); rules take a keyword `saved`.
         shaped_by: of the call's arguments, the arrays whose values the result's shape depends on.
         nondifferentiable: why there is no derivative; results are plain arrays.
@@ -92,6 +94,7 @@ class Primitive:
     jvp: Rule | None = None
     differentiable: tuple[bool, ...] = ()
     broadcasts: bool = False
+    stored: int | None = None
     residuals: bool = False
     outputs: int = 1
     shaped_by: Callable[..., Sequence[Any]] | None = None

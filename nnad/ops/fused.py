@@ -28,12 +28,14 @@ def _linear_forward(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
     return y
 
 
-def _linear_vjp_weight(g: Any, ans: Any, x: Any, weight: Any, bias: Any) -> Any:
+def _linear_vjp_weight(g: Any, ans: Any, x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
     if x.ndim > 2:
         x = s.reshape(x, (-1, x.shape[-1]))
         g = s.reshape(g, (-1, g.shape[-1]))
     elif x.ndim == 1:
-        return x[:, None] * g
+        x, g = x[None], g[None]
+    if out is not None:
+        return np.matmul(x.T, g, out=out)
     return linalg.matmul(s._transpose(x), g)
 
 
@@ -59,6 +61,7 @@ linear = explicit(
         _linear_vjp_weight,
         lambda g, ans, x, weight, bias: r._sum(g, axis=tuple(range(g.ndim - 1))),
     ),
+    stored=1,
     jvp=_linear_jvp,
     tangent="v0 @ x1 + x0 @ v1 + v2",
     formula="x0 @ x1 + x2",
