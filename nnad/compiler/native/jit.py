@@ -36,7 +36,9 @@ def _host() -> str:
     return f"{VERSION} {llvmlite.__version__} {llvm.get_host_cpu_name()}"
 
 
-_loaded: list[Any] = []  # engines own the code: they live as long as the process
+# Engines own the code, and a late helper thread may still be in it: they live as long as the
+# process. A program that is made again, as for every fit of an estimator, shares the first one's.
+_engines: dict[str, Any] = {}
 
 
 def load(ir: str, name: str) -> Callable[..., Any]:
@@ -51,9 +53,18 @@ def load_many(ir: str, signatures: dict[str, tuple[Any, ...]]) -> dict[str, Call
         ImportError: llvmlite is not installed.
         RuntimeError: LLVM refused the module.
     """
+    key = hashlib.sha256(f"{_host()}\n{ir}".encode()).hexdigest()
+    engine = _engines.get(key) or _engines.setdefault(key, _engine(ir, key))
+    return {
+        name: ctypes.CFUNCTYPE(*types)(engine.get_function_address(name))
+        for name, types in signatures.items()
+    }
+
+
+def _engine(ir: str, key: str) -> Any:
+    """The machine code of a module, in memory."""
     import llvmlite.binding as llvm
 
-    key = hashlib.sha256(f"{_host()}\n{ir}".encode()).hexdigest()
     path = cache_folder() / "kernels" / f"{key[:32]}.o"
     code = _read(path, key)
     if code is None:
@@ -62,11 +73,7 @@ def load_many(ir: str, signatures: dict[str, tuple[Any, ...]]) -> dict[str, Call
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    _loaded.append(engine)
-    return {
-        name: ctypes.CFUNCTYPE(*types)(engine.get_function_address(name))
-        for name, types in signatures.items()
-    }
+    return engine
 
 
 def entry_point(function: Any) -> int:
