@@ -283,16 +283,20 @@ class Module:
 
     # State ------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers by dotted path, in order of construction.
+    def state_dict(self, copy: bool = True) -> dict[str, np.ndarray]:
+        """All parameters and buffers by dotted path, in order of construction.
 
         A parameter that several modules share stands under its first path.
+
+        Args:
+            copy: False: the module's own arrays, which change with it, instead of copies.
         """
         first: dict[int, str] = {}
         state = {}
         for path, item in self.named_state():
             if first.setdefault(id(item), path) == path:
-                state[path] = np.array(value_of(item))
+                array = value_of(item)
+                state[path] = np.array(array) if copy else array
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

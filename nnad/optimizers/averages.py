@@ -86,9 +86,10 @@ class EMA:
         for p, average in zip(self.params, self.averages, strict=True):
             p.data[...] = average
 
-    def state_dict(self) -> dict[str, Any]:
-        """The averages and the number of updates."""
-        return {"updates": self.updates, "averages": [a.copy() for a in self.averages]}
+    def state_dict(self, copy: bool = True) -> dict[str, Any]:
+        """The averages, as copies unless `copy` is False, and the number of updates."""
+        averages = [a.copy() if copy else a for a in self.averages]
+        return {"updates": self.updates, "averages": averages}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned."""

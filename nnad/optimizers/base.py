@@ -124,8 +124,11 @@ class Optimizer:
             group["lr"] = value * (group["initial_lr"] / start) if start else value
         self._lr = value
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, copy: bool = True) -> dict[str, Any]:
         """Everything that decides the next update: arrays, numbers, and names, nested.
+
+        Args:
+            copy: False: the optimizer's own arrays, which change with it, instead of copies.
 
         Returns:
             ``{"lr", "initial_lr", "param_groups": [hyper-parameters and the numbers of the
@@ -140,7 +143,7 @@ class Optimizer:
             "lr": self._lr,
             "initial_lr": self._initial_lr,
             "param_groups": groups,
-            "state": self._slot_state(),
+            "state": self._slot_state(copy),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -211,13 +214,14 @@ class Optimizer:
     def _count(self) -> int:
         return sum(len(group["params"]) for group in self.param_groups)
 
-    def _slot_state(self) -> dict[str, dict[str, Any]]:
+    def _slot_state(self, copy: bool = False) -> dict[str, dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}
         for segment in self._all_segments():
             for index, step, slots in zip(
                 segment.indices, segment.steps, segment.slots, strict=True
             ):
-                found[index] = {"step": step, **{k: v.copy() for k, v in slots.items()}}
+                arrays = {k: v.copy() if copy else v for k, v in slots.items()}
+                found[index] = {"step": step, **arrays}
         return {str(index): found[index] for index in sorted(found)}
 
     def _load_slot_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:

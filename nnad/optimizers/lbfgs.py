@@ -253,10 +253,10 @@ class LBFGS(Optimizer):
             p.data[...] += length * part
             begin += p.size
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, copy: bool = True) -> dict[str, Any]:
         """The hyper-parameters and the memory of past iterations."""
         return {
-            **super().state_dict(),
+            **super().state_dict(copy),
             "iterations": self.iterations,
             "evaluations": self.evaluations,
             "direction": self._direction,

@@ -26,7 +26,12 @@ def is_finite(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(map(is_finite, value))
     array = np.asarray(value)
-    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
+    if array.dtype.kind == "c":
+        return is_finite((array.real, array.imag))
+    if array.dtype.kind != "f":
+        return True
+    ends = array.min(initial=0), array.max(initial=0)  # NaN wins; no array is made
+    return bool(np.isfinite(ends).all())
 
 
 def why_loss_not_finite(loss: Tensor, model: Any, run_again: Callable[[], Tensor]) -> str:

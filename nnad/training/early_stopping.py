@@ -25,7 +25,8 @@ class BestEpoch:
     Attributes:
         value: best value so far, None before the first.
         epoch: number of the best epoch, counted from 1.
-        weights: parameters and buffers at the end of the epoch that is kept, by dotted path.
+        weights: parameters and buffers at the end of the epoch that is kept, by dotted path; none
+            where they are what the model itself holds.
         weights_epoch: number of that epoch, 0 before the first.
 
     >>> best = BestEpoch("val_loss", patience=2)
@@ -53,6 +54,11 @@ class BestEpoch:
         self.weights: dict[str, np.ndarray] = {}
         self.weights_epoch = 0
 
+    @property
+    def keeps_latest(self) -> bool:
+        """Whether the weights of the latest epoch are those that are kept."""
+        return self.monitor is None or not self.keep_best
+
     def update(
         self,
         epoch: int,
@@ -64,7 +70,8 @@ class BestEpoch:
         Args:
             epoch: its number, counted from 1.
             row: its row of the history.
-            weights: returns copies of the model's parameters and buffers; called if they are kept.
+            weights: returns copies of the model's parameters and buffers, or nothing where the
+                model itself keeps them; called if they are kept.
 
         Raises:
             KeyError: the row lacks the monitored column.

@@ -124,7 +124,7 @@ def predict_step(
     gradient = seconds_of(lambda: trainer.compute_gradient(batches)) * trainer.accumulate
     update = seconds_of(trainer.optimizer.step)
     size = sum(buffer.nbytes for buffer in trainer.flat_gradients)
-    memory = 2 * size + activations + bytes_in(trainer.optimizer.state_dict())
+    memory = 2 * size + activations + bytes_in(trainer.optimizer.state_dict(copy=False))
     memory += sum(array.nbytes for array in (data.train.x, data.train.y) if in_memory(array))
     messages = network.all_reduce(size, ranks) + network.all_reduce(TOTALS, ranks)
     return Prediction(ranks, gradient, messages, update, memory, measured)

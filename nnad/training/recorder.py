@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nnad.errors import DivergedError
 from nnad.training import checkpoint
 from nnad.training.callbacks import Callback
+from nnad.training.diagnosis import is_finite
 from nnad.training.run_folder import RunFolder
 from nnad.training.state import capture
 
@@ -79,7 +78,7 @@ class Recorder(Callback):
             DivergedError: a parameter is not finite; what was saved before stays.
         """
         require_finite(trainer)
-        state = capture(trainer) | {"finished": length_of(trainer) if final else None}
+        state = capture(trainer, copy=False) | {"finished": length_of(trainer) if final else None}
         folder = self.folder
         if final:
             checkpoint.save(folder.last, state, keep_previous=False)
@@ -97,7 +96,7 @@ def best_state(trainer: Trainer) -> dict[str, Any]:
     """What ``best.safetensors`` holds: weights under their own names, and where they are from."""
     best = trainer.best
     return {
-        **best.weights,
+        **(best.weights or trainer.model.state_dict(copy=False)),
         "$run": {"epoch": best.weights_epoch, "monitor": best.monitor, "value": best.value},
     }
 
@@ -109,7 +108,8 @@ def length_of(trainer: Trainer) -> dict[str, int | None]:
 
 def require_finite(trainer: Trainer) -> None:
     """Raise a DivergedError if a parameter or buffer is not finite."""
-    bad = [k for k, array in trainer.model.state_dict().items() if not np.isfinite(array).all()]
+    state = trainer.model.state_dict(copy=False)
+    bad = [name for name, array in state.items() if not is_finite(array)]
     if bad:
         raise DivergedError(
             f"training diverged at step {trainer.step}: {', '.join(bad)} not finite after the "

@@ -18,10 +18,11 @@ __all__ = ["capture", "generators", "restore"]
 COUNTERS = ("epoch", "step", "steps_in_epoch", "loss_sum", "weight_sum", "stopped_early")
 
 
-def capture(trainer: Trainer) -> dict[str, Any]:
+def capture(trainer: Trainer, copy: bool = True) -> dict[str, Any]:
     """The state of a run as a tree of arrays, numbers and strings.
 
-    Its arrays are those of the run itself, not copies: write them before the next step.
+    Args:
+        copy: False: the run's own arrays, which change with its next step, instead of copies.
     """
     return {
         "counters": {name: getattr(trainer, name) for name in COUNTERS},
@@ -29,9 +30,9 @@ def capture(trainer: Trainer) -> dict[str, Any]:
         "schedule": trainer.schedule.state_dict(),
         "history": {name: np.array(column) for name, column in trainer.history.items()},
         "best": trainer.best.state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
-        "ema": None if trainer.ema is None else trainer.ema.state_dict(),
-        "model": trainer.model.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(copy),
+        "ema": None if trainer.ema is None else trainer.ema.state_dict(copy),
+        "model": trainer.model.state_dict(copy),
         "programs": trainer.programs.recorded,
         "callbacks": {
             type(callback).__name__: state

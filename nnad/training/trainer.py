@@ -246,7 +246,7 @@ class Trainer:
         """Validate, write the row of the history, and decide whether to go on."""
         with nullcontext() if self.ema is None else self.ema.applied():
             row = self.summarize_epoch()
-            self.best.update(self.epoch + 1, row, self.model.state_dict)
+            self.best.update(self.epoch + 1, row, self.kept_weights)
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
         self.epoch += 1
@@ -255,6 +255,10 @@ class Trainer:
         if hasattr(self.schedule, "update"):
             self.schedule.update(row[self.best.monitor or "train_loss"])
         self.notify("on_epoch_end", row)
+
+    def kept_weights(self) -> dict[str, np.ndarray]:
+        """Copies of the model's arrays; nothing where they will be what it holds in the end."""
+        return {} if self.best.keeps_latest and self.ema is None else self.model.state_dict()
 
     # What a step is made of -----------------------------------------------------------------------
 
