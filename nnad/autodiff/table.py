@@ -17,14 +17,14 @@ Say once what kind of derivative an operation has and both modes follow:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.tensor import Tensor, apply, apply_binary, apply_unary, value_of
+from nnad.autodiff.tensor import Leaf, Tensor, apply, apply_binary, apply_unary, state, value_of
 from nnad.errors import MissingRuleError
 
 Rule = Callable[..., Any]
@@ -111,6 +111,24 @@ class Primitive:
     def __post_init__(self) -> None:
         self.__doc__ = f"{self.formula or self.name}\n\n{self.forward.__doc__ or ''}".strip()
         self.__name__ = self.name
+
+    def place_of_gradient(self, node: Any, cotangents: Mapping[Any, Any]) -> Any:
+        """Where the rule of `stored` may write: the place of a gradient that nothing is added to.
+
+        Args:
+            node: a call of this operation.
+            cotangents: what the reverse walk has found so far, by node.
+        """
+        if self.stored is None or state.capture is not None:
+            return None
+        leaf = node.parents[self.stored]
+        if type(leaf) is not Leaf or leaf.grad is not None or leaf in cotangents:
+            return None
+        return leaf.buffer
+
+    def vjps_into(self, out: Any) -> list[Any]:
+        """The rules, that of `stored` writing into `out`."""
+        return [partial(v, out=out) if i == self.stored else v for i, v in enumerate(self.vjps)]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for x in args:

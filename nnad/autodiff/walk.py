@@ -82,17 +82,14 @@ class Subgraph:
 
 
 def reverse(
-    graph: Subgraph,
-    seeds: Iterable[tuple[Node | None, Any]],
-    record: bool,
-    collecting: bool = False,
+    graph: Subgraph, seeds: Iterable[tuple[Node | None, Any]], record: bool, collect: bool = False
 ) -> dict[Node, Any]:
     """Carry cotangents from the outputs to the targets.
 
     Args:
         seeds: (node of an output, its cotangent).
         record: give the rules Tensors, so that the walk can itself be differentiated.
-        collecting: the cotangents of leaves are to become their gradients: a rule that can may
+        collect: the cotangents of leaves are to become their gradients: a rule that can may
             write one where the gradient belongs, which spares a large weight a second array.
 
     Returns:
@@ -112,7 +109,7 @@ def reverse(
         if node.primitive is None:  # one output of an operation with several: keep its place
             _place(cotangents, node.parents[0], node.kwargs["index"], g)
             continue
-        out = _place_of_gradient(node, cotangents) if collecting else None
+        out = node.primitive.place_of_gradient(node, cotangents) if collect else None
         for parent, ct in pull_back(node, g, members, record, out):
             if parent in cotangents:
                 _add(cotangents, parent, ct)
@@ -138,22 +135,13 @@ def _place(cotangents: dict[Node, Any], parent: Any, index: int, g: Any) -> None
     slots[index] = g if slots[index] is None else slots[index] + g
 
 
-def _place_of_gradient(node: Node, cotangents: dict[Node, Any]) -> Any:
-    """Where a rule of `node` may write: the place of a gradient to which nothing is added."""
-    index = node.primitive.stored  # type: ignore[union-attr]
-    leaf = None if index is None or state.capture is not None else node.parents[index]
-    if type(leaf) is not Leaf or leaf.grad is not None or leaf in cotangents:
-        return None
-    return leaf.buffer
-
-
 def pull_back(
     node: Node, g: Any, members: set[Node] | None, record: bool, out: Any = None
 ) -> list[tuple[Node, Any]]:
     """The VJP of one node: (parent, cotangent) for each parent on the way to a target.
 
     Args:
-        out: an array for the cotangent of the argument whose rule can write into one.
+        out: an array for the cotangent of the argument that the primitive calls `stored`.
     """
     primitive: Any = node.primitive
     args, ans, kwargs = node.args, node.out, node.kwargs
@@ -162,7 +150,7 @@ def pull_back(
     if type(g) is list:
         g = _without_gaps(g, node.out)
     joint = primitive.joint_vjp and primitive.joint_vjp(g, ans, *args, **kwargs)
-    rules = primitive.vjps
+    rules = primitive.vjps if out is None else primitive.vjps_into(out)
     pairs = []
     for i, parent in enumerate(node.parents):
         if parent is not None and (members is None or parent in members):
@@ -173,10 +161,7 @@ def pull_back(
                     rule = rules[i]
                 except IndexError:
                     raise primitive.missing_rule("VJP", i) from None
-                if out is not None and i == primitive.stored:
-                    ct = rule(g, ans, *args, **kwargs, out=out)
-                else:
-                    ct = rule and rule(g, ans, *args, **kwargs)
+                ct = rule and rule(g, ans, *args, **kwargs)
             if ct is not None:
                 x = node.args[i]
                 kind = type(ct)
@@ -333,7 +318,7 @@ def backward(tensor: Tensor, gradient: Any = None) -> None:
             f"backward(gradient): got shape {np.shape(value_of(gradient))}, expected the "
             f"Tensor's own shape {tensor.shape}"
         )
-    cotangents = reverse(Subgraph([node]), [(node, gradient)], record=False, collecting=True)
+    cotangents = reverse(Subgraph([node]), [(node, gradient)], record=False, collect=True)
     for leaf in list(cotangents):
         _collect(leaf, cotangents.pop(leaf))
 
