@@ -74,6 +74,13 @@ def test_curves_are_those_of_scikit_learn(rng) -> None:
     assert [int(n) for *_, n in shown] == counts.reshape(-1).tolist()
 
 
+def test_a_class_that_is_not_there_has_no_curve() -> None:
+    p = np.array([[0.2, 0.8], [0.7, 0.3]])
+    alone = classes.Predicted(["a", "b"], p, np.array([[1, 0], [1, 0]]), False)
+    both = classes.Predicted(["a", "b"], p, np.array([[0, 1], [1, 0]]), False)
+    assert (alone.curves, both.curves) == ([], [1])
+
+
 # Advice ---------------------------------------------------------------------------------------
 
 

@@ -47,11 +47,10 @@ class Predicted:
     @property
     def curves(self) -> list[int]:
         """The classes to draw: of two the second, of many those that are told apart worst."""
+        rows = self.truth.sum(axis=0)
+        present = np.flatnonzero((rows > 0) & (rows < len(self.truth))).tolist()
         if len(self.names) == 2 and not self.several:
-            return [1]
-        present = [
-            k for k in range(len(self.names)) if 0 < self.truth[:, k].sum() < len(self.truth)
-        ]
+            return present[1:]
         if len(present) <= MOST_CURVES:
             return present
         return sorted(sorted(present, key=lambda k: self.auc(k))[:MOST_CURVES])
@@ -76,8 +75,7 @@ def predicted(evidence: Evidence) -> Predicted | None:
         return None
     if task == "language_model":
         outputs, target = outputs.reshape(-1, outputs.shape[-1]), target.reshape(-1)
-    p = class_probabilities(outputs, "binary_cross_entropy" if loss == "nll" else loss)
-    p = np.exp(p) if loss == "nll" else p
+    p = class_probabilities(outputs, loss)
     names = names or [str(i) for i in range(p.shape[1])]
     return Predicted(names, p, np.eye(p.shape[1], dtype=int)[target.astype(int)], False)
 

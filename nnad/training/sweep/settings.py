@@ -62,13 +62,11 @@ class Sweep:
 
     Attributes:
         settings: what its file says.
-        text: the file's content.
         base: the job whose settings are varied.
         space: what each setting may be.
     """
 
     settings: SweepFile
-    text: str
     base: Config
     space: dict[str, Choice | Interval]
 
@@ -132,11 +130,12 @@ def load_sweep(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
         raise ConfigError(problems)
     good = {key: part for key, part in space.items() if not isinstance(part, str)}
     base = load_config(_base(settings.base, file.parent))
-    sweep = Sweep(settings, text, base, good)
+    sweep = Sweep(settings, base, good)
     problems = [f"{locations.label((key,))}: {wrong}" for key, wrong in _misfits(sweep)]
+    if not problems and (wrong := objective_problem(settings, first_job(sweep))):
+        problems = [f"{locations.label(('objective',))}: {wrong}"]
     if problems:
         raise ConfigError(problems)
-    require_one_job(sweep)
     return sweep
 
 
@@ -146,40 +145,45 @@ def _base(name: str, folder: Path) -> Path | str:
 
 
 def _misfits(sweep: Sweep) -> list[tuple[str, str]]:
-    """(key, problem) where the settings do not go with each other or with the base."""
-    settings, base = sweep.settings, sweep.base
-    known = ["train_loss", "val_loss", *(f"val_{metric.name}" for metric in base.metrics)]
-    found = []
-    if settings.objective not in known:
-        hint = did_you_mean(settings.objective, known) or ";"
-        found.append(
-            ("objective", f"{settings.objective!r} is not computed by {settings.base}{hint} known: "
-             f"{', '.join(known)}")
-        )  # fmt: skip
-    elif settings.objective.startswith("val_") and not has_validation(base.data.options):
-        found.append(
-            ("objective", f"{settings.objective!r} needs a validation part, but "
-             f"data.validation_size of {settings.base} is 0; set it there to a share such as 0.1")
-        )  # fmt: skip
+    """(key, problem) where the method does not go with the parameters or the base."""
+    settings, found = sweep.settings, []
     drawn = [key for key, part in sweep.space.items() if isinstance(part, Interval)]
     if settings.method == "grid" and drawn:
         found.append(("parameters", f"a grid needs lists of values: {', '.join(drawn)}"))
-    if settings.method == "halving" and base.trainer.epochs is None:
+    if settings.method == "halving" and sweep.base.trainer.epochs is None:
         found.append(("method", f"halving counts epochs, but {settings.base} counts steps"))
     return found
 
 
-def require_one_job(sweep: Sweep) -> None:
-    """Raise a ConfigError unless at least one trial's settings make a job."""
+def objective_problem(settings: SweepFile, job: Config) -> str:
+    """Say that a trial has no such column, or nothing."""
+    objective = settings.objective
+    known = ["train_loss", "val_loss", *(f"val_{metric.name}" for metric in job.metrics)]
+    if objective not in known:
+        hint = did_you_mean(objective, known) or ";"
+        return f"{objective!r} is not computed by {settings.base}{hint} known: {', '.join(known)}"
+    if objective.startswith("val_") and not has_validation(job.data.options):
+        return (
+            f"{objective!r} needs a validation part, but data.validation_size of {settings.base} "
+            "is 0; set it there, or by parameters: {data.validation_size: [0.1]}"
+        )
+    return ""
+
+
+def first_job(sweep: Sweep) -> Config:
+    """The job of the first trial whose settings make one.
+
+    Raises:
+        ConfigError: no trial's do; the problems of the first one.
+    """
     first: ConfigError | None = None
     for values in sweep.choices():
         try:
-            load_config(find_config(sweep.base._locations.file), override_texts(values))
-            return
+            return load_config(sweep.base._locations.file, override_texts(values))
         except ConfigError as error:
             first = first or error
-    if first is not None:
-        raise first
+    assert first is not None  # there is at least one trial
+    raise first
 
 
 def override_texts(values: dict[str, Any]) -> list[str]:

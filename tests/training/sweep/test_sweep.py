@@ -98,6 +98,14 @@ def test_mistakes_are_told(place, change, message) -> None:
     assert any(message in problem for problem in error.value.problems), error.value.problems
 
 
+def test_an_objective_needs_a_validation_part(place) -> None:
+    (place / "base.yaml").write_text(BASE.replace("validation_size: 0.3, ", ""))
+    with pytest.raises(ConfigError, match="needs a validation part"):
+        settings.load_sweep("sweep.yaml")
+    sweep = settings.load_sweep("sweep.yaml", ["parameters={data.validation_size: [0.2]}"])
+    assert sweep.choices() == [{"data.validation_size": 0.2}]
+
+
 @pytest.mark.parametrize(
     ("trials", "epochs", "factor", "rounds"),
     [
