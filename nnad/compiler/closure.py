@@ -17,6 +17,8 @@ import numpy as np
 from nnad.autodiff.tensor import Tensor, raw_of
 from nnad.compiler.guards import SCALARS
 
+MOST_ITEMS = 256  # of a list or dict; a longer one holds data rather than state
+
 
 class Place(NamedTuple):
     """Where a value lies: in a variable of a closure, a dict, or a list."""
@@ -52,10 +54,10 @@ def places_of(step: Any) -> Iterator[Place]:
     for place in found:
         yield place
         value = place.get()
-        if type(value) is list:
+        if type(value) is list and len(value) <= MOST_ITEMS:
             yield from (Place(value, i) for i in range(len(value)))
-        elif type(value) is dict and isinstance(place.owner, CellType):
-            yield from (Place(value, key) for key in value)
+        elif type(value) is dict and isinstance(place.owner, CellType) and len(value) <= MOST_ITEMS:
+            yield from (Place(value, key) for key in value if isinstance(key, (str, int)))
 
 
 def _is_full(cell: CellType) -> bool:

@@ -348,6 +348,23 @@ def test_python_values_that_the_step_looks_up_are_guarded() -> None:
         GLOBAL = 1.0
 
 
+def test_containers_around_a_step_are_looked_into_within_reason() -> None:
+    table = {"scale": 2.0, (1, 2): "a key that is no name", 3: np.ones(3)}
+    rows = [float(i) for i in range(1000)]  # data: nobody wants a thousand guards
+
+    def step(x: Any) -> Any:
+        table[3] += 1
+        return x * table["scale"] * table[3] + rows[0]
+
+    compiled = nnad.compile(step, backend="numpy")
+    for count in (2, 3, 4):
+        np.testing.assert_array_equal(compiled(X[0]), X[0] * 2.0 * np.full(3, count))
+    assert compiled.programs == 1
+    assert len(compiled.last.guards.conditions) < 20
+    table["scale"] = 3.0
+    np.testing.assert_array_equal(compiled(X[0]), X[0] * 3.0 * np.full(3, 5))
+
+
 @pytest.mark.parametrize("backend", ["numpy", "auto"])
 def test_parameters_and_buffers_that_move_are_followed(backend: str) -> None:
     model = layers.Sequential(layers.Linear(3, 2), layers.BatchNorm1d(2))
