@@ -65,7 +65,9 @@ class Capture:
 
     def input(self, x: Any) -> Any:
         """What stands for one array argument of the step: a stand-in, or a Tensor around one."""
-        array = _own(raw_of(x))
+        array = raw_of(x)
+        # A view of its own: the same array may be another argument, or a parameter's, as well.
+        array = array.view() if isinstance(array, np.ndarray) else _own(array)
         value = Value(INPUT, array, f"x{len(self.inputs)}")
         self.inputs.append(value)
         self.values[id(array)] = value

@@ -142,7 +142,7 @@ def test_a_replay_allocates_no_array(backend: str) -> None:
 def test_the_source_is_a_file_that_a_debugger_enters() -> None:
     compiled = nnad.compile(make_step(), backend="numpy")
     compiled(X)
-    function = compiled.last.run
+    function = compiled.last.run_program
     name = function.__code__.co_filename
     assert linecache.getlines(name) == compiled.source.splitlines(True)
     entered = []

@@ -348,6 +348,17 @@ def test_python_values_that_the_step_looks_up_are_guarded() -> None:
         GLOBAL = 1.0
 
 
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+def test_an_array_given_twice_is_two_arguments(backend: str) -> None:
+    w = leaf()
+    compiled = nnad.compile(lambda a, b, c: a - 2 * b + c * w.data, backend=backend)
+    x = np.ones(3)
+    np.testing.assert_allclose(compiled(x, x, w.data), -1 + w.data**2)
+    np.testing.assert_allclose(compiled(x, 3 * x, x), -5 + w.data)
+    w.data[...] = 0
+    np.testing.assert_allclose(compiled(x, 3 * x, x), -5)
+
+
 def test_containers_around_a_step_are_looked_into_within_reason() -> None:
     table = {"scale": 2.0, (1, 2): "a key that is no name", 3: np.ones(3)}
     rows = [float(i) for i in range(1000)]  # data: nobody wants a thousand guards
