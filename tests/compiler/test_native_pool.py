@@ -17,7 +17,7 @@ pytest.importorskip("llvmlite")
 if choice.why_not_native() is not None:
     pytest.skip(str(choice.why_not_native()), allow_module_level=True)
 
-from nnad.compiler.native import backend, inputs, module
+from nnad.compiler.native import backend, inputs, jit, module
 from nnad.compiler.native.blas import numpy_blas
 
 RNG = np.random.default_rng(0)
@@ -208,3 +208,11 @@ print(round(float(total)))
             check=False,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "3119\n", "")
+
+
+def test_a_program_that_is_made_again_shares_its_machine_code() -> None:
+    def make() -> int:
+        nnad.compile(lambda x: np.tanh(x) * 2, backend="native")(np.ones(300))
+        return len(jit._engines)
+
+    assert make() == make()

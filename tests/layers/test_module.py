@@ -49,6 +49,8 @@ def test_state_is_a_copy() -> None:
     state = model.state_dict()
     state["0.bias"][...] = 7
     assert not (model[0].bias.numpy() == 7).any()
+    model.state_dict(copy=False)["0.bias"][...] = 7
+    assert (model[0].bias.numpy() == 7).all()
 
 
 def test_members_follow_the_order_they_are_set_in() -> None:
@@ -165,6 +167,22 @@ def test_gradients_accumulate_over_backward_passes() -> None:
     (model(X) ** 2).sum().backward()
     for path, p in model.named_parameters():
         np.testing.assert_allclose(p.grad, 2 * once[path], rtol=1e-6)
+
+
+@pytest.mark.parametrize("uses", [1, 2, 3])
+def test_a_gradient_written_in_its_place_is_that_of_a_loose_parameter(uses: int) -> None:
+    def twice(layer: L.Module) -> np.ndarray:
+        for _ in range(2):
+            y: Any = X
+            for _ in range(uses):
+                y = layer(y)
+            (y**2).sum().backward()
+        return layer.weight.grad
+
+    loose, housed = L.Linear(3, 3, rng=0), L.Linear(3, 3, rng=0)
+    flat = housed.flatten()[np.dtype("float32")]
+    np.testing.assert_array_equal(twice(housed), twice(loose))
+    assert np.shares_memory(housed.weight.grad, flat.grad)
 
 
 def test_frozen_parameters_get_no_gradient_and_thaw_in_their_place() -> None:

@@ -69,6 +69,21 @@ def values(net: Net) -> np.ndarray:
     return np.concatenate([p.data.ravel() for p in net.parameters()])
 
 
+@pytest.mark.parametrize("name", STEPWISE)
+def test_the_size_of_blocks_changes_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = []
+    for size in (1000, 7):  # of 24 numbers
+        monkeypatch.setattr("nnad.optimizers.flat.BLOCK", size)
+        net = Net()
+        optimizer = make(name, net.parameters())
+        train(net, optimizer, range(4))
+        slots = optimizer.state_dict(copy=False)["state"].values()
+        arrays = [array for slot in slots for array in slot.values()]
+        states.append([*net.state_dict().values(), *arrays])
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_resumes_to_the_last_bit(name: str) -> None:
     straight = Net()

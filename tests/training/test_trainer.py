@@ -259,6 +259,7 @@ def test_without_a_monitor_the_last_weights_stay():
     trainer = make_trainer()
     trainer.fit(make_split())
     assert trainer.best.weights_epoch == 3
+    assert not trainer.best.weights  # no copy beside the model's own
 
 
 # Resuming ----------------------------------------------------------------------------------------
