@@ -124,7 +124,8 @@ class Primitive:
         leaf = node.parents[self.stored]
         if type(leaf) is not Leaf or leaf.grad is not None or leaf in cotangents:
             return None
-        return leaf.buffer
+        place = leaf.buffer
+        return place if place is not None and place.dtype == node.out.dtype else None
 
     def vjps_into(self, out: Any) -> list[Any]:
         """The rules, that of `stored` writing into `out`."""

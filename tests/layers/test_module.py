@@ -185,6 +185,14 @@ def test_a_gradient_written_in_its_place_is_that_of_a_loose_parameter(uses: int)
     assert np.shares_memory(housed.weight.grad, flat.grad)
 
 
+def test_a_gradient_of_another_dtype_is_cast_into_its_place() -> None:
+    layer = L.Linear(3, 2, rng=0)
+    layer.flatten()
+    x = X.astype("complex64") * 1j
+    np.real(np.sum(layer(x) * 1j)).backward()
+    np.testing.assert_allclose(layer.weight.grad, -np.outer(X.sum(0), [1, 1]), rtol=1e-5)
+
+
 def test_frozen_parameters_get_no_gradient_and_thaw_in_their_place() -> None:
     model = network()
     flat = model.flatten()[np.dtype("float32")]
