@@ -12,7 +12,7 @@ from nnad.autodiff import Tensor
 from nnad.autodiff.tensor import perform
 from nnad.errors import ShapeError
 from nnad.optimizers.base import parameter_list
-from nnad.optimizers.flat import flat_view
+from nnad.optimizers.flat import BLOCK, flat_view
 
 __all__ = ["EMA"]
 
@@ -102,7 +102,7 @@ class EMA:
         self.updates = int(state["updates"])
 
     def _vectors(self) -> list[Vectors]:
-        """(values, average, scratch): one if the parameters lie end to end, else one each."""
+        """(values, average, scratch): blocks of parameters that lie end to end, else one each."""
         sources = [p.data for p in self.params]
         if not self._pairs or any(a is not b for a, b in zip(sources, self._sources, strict=True)):
             self._sources = sources
@@ -120,4 +120,6 @@ class EMA:
             joined[begin:end].reshape(source.shape)
             for begin, end, source in zip(bounds, bounds[1:], sources, strict=False)
         ]
-        return [(flat, joined, np.empty_like(joined))]
+        scratch = np.empty(min(BLOCK, joined.size), joined.dtype)
+        parts = (slice(i, i + BLOCK) for i in range(0, joined.size, BLOCK))
+        return [(flat[p], joined[p], scratch[: joined[p].size]) for p in parts]

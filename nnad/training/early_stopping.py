@@ -81,6 +81,7 @@ class BestEpoch:
         if is_best:
             self.value, self.epoch = value, epoch
         if is_best or not self.keep_best:
+            self.weights = {}  # the old copies go before the new ones come: they may be large
             self.weights, self.weights_epoch = weights(), epoch
         return is_best
 

@@ -84,6 +84,19 @@ def test_the_size_of_blocks_changes_no_bit(name: str, monkeypatch: pytest.Monkey
         np.testing.assert_array_equal(one, other)
 
 
+def test_averages_in_blocks_are_those_of_each_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnad.optimizers.averages.BLOCK", 7)
+    net = Net()
+    net.flatten()
+    start = [p.data.copy() for p in net.parameters()]
+    ema = optimizers.EMA(net.parameters(), decay=0.75)
+    for p in net.parameters():
+        p.data[...] += 1.0
+    ema.update()
+    for average, before in zip(ema.averages, start, strict=True):
+        np.testing.assert_allclose(average, before + 0.25, rtol=1e-15)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_resumes_to_the_last_bit(name: str) -> None:
     straight = Net()
