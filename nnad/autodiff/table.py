@@ -79,6 +79,7 @@ class Primitive:
             cotangent is to be written into and that the rule then returns.
         residuals: forward returns (output, saved); rules take a keyword `saved`.
         shaped_by: of the call's arguments, the arrays whose values the result's shape depends on.
+        masks: it selects, so that its cotangents are 0 where a value was not taken.
         nondifferentiable: why there is no derivative; results are plain arrays.
         formula: the operation in x (or x0, x1, ...) and its metadata, as text.
         partials: per argument the derivative as text, with y for the result; or the cotangent, in
@@ -97,6 +98,7 @@ class Primitive:
     stored: int | None = None
     residuals: bool = False
     outputs: int = 1
+    masks: bool = False
     shaped_by: Callable[..., Sequence[Any]] | None = None
     nondifferentiable: str = ""
     has_effect: bool = False
@@ -378,6 +380,15 @@ def sum_of_jvps(jvps: Sequence[Rule | None]) -> Rule:
         return add_up(parts)
 
     return jvp
+
+
+def absorb(ct: Any, g: Any) -> Any:
+    """`ct`, which is `g` times a slope, with 0 where `g` is 0: however bad the slope is there."""
+    if isinstance(value_of(ct), np.ndarray) and np.isfinite(value_of(ct)).all():
+        return ct
+    if np.shape(ct) != np.shape(g) or not np.ndim(ct):
+        return ct
+    return TABLE["where"](TABLE["equal"](g, 0), np.zeros((), ct.dtype), ct)
 
 
 def add_up(parts: Iterable[Any]) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import TABLE, Primitive
+from nnad.autodiff.table import TABLE, Primitive, absorb
 from nnad.autodiff.tensor import Leaf, Node, Tensor, output_node, state, value_of, wrap
 from nnad.errors import CotangentError, LostGradientError
 
@@ -101,7 +101,7 @@ def reverse(
             _add(cotangents, node, seed)
         elif node is not None:
             cotangents[node] = seed
-    members = graph.members
+    members, masked = graph.members, False
     for node in reversed(graph.nodes):
         g = cotangents.pop(node, None)
         if g is None:
@@ -110,7 +110,8 @@ def reverse(
             _place(cotangents, node.parents[0], node.kwargs["index"], g)
             continue
         out = node.primitive.place_of_gradient(node, cotangents) if collect else None
-        for parent, ct in pull_back(node, g, members, record, out):
+        masked = masked or node.primitive.masks
+        for parent, ct in pull_back(node, g, members, record, out, masked):
             if parent in cotangents:
                 _add(cotangents, parent, ct)
             else:
@@ -129,19 +130,18 @@ def _add(cotangents: dict[Node, Any], node: Any, ct: Any) -> None:
 
 
 def _place(cotangents: dict[Node, Any], parent: Any, index: int, g: Any) -> None:
-    slots = cotangents.get(parent)
-    if slots is None:
-        slots = cotangents[parent] = [None] * len(parent.out)
+    slots = cotangents.setdefault(parent, [None] * len(parent.out))
     slots[index] = g if slots[index] is None else slots[index] + g
 
 
 def pull_back(
-    node: Node, g: Any, members: set[Node] | None, record: bool, out: Any = None
+    node: Node, g: Any, members: Any, record: bool, out: Any = None, masked: bool = False
 ) -> list[tuple[Node, Any]]:
     """The VJP of one node: (parent, cotangent) for each parent on the way to a target.
 
     Args:
         out: an array for the cotangent of the argument that the primitive calls `stored`.
+        masked: `g` may be 0 where a value was not selected: slopes there do not count, even NaN.
     """
     primitive: Any = node.primitive
     args, ans, kwargs = node.args, node.out, node.kwargs
@@ -163,6 +163,8 @@ def pull_back(
                     raise primitive.missing_rule("VJP", i) from None
                 ct = rule and rule(g, ans, *args, **kwargs)
             if ct is not None:
+                if masked and primitive.kind == "elementwise":
+                    ct = absorb(ct, g)
                 x = node.args[i]
                 kind = type(ct)
                 if kind is not type(x) or (
@@ -289,7 +291,7 @@ def _transposed_vjp(node: Node, tangents: list[Any], record: bool) -> Any:
     before, state.recording = state.recording, True
     try:
         g = gs if type(node.out) is tuple else gs[0]
-        pairs = pull_back(node, g, set(moving), record)  # type: ignore[arg-type]
+        pairs = pull_back(node, g, set(moving), record)
         ends = [(ct.node, moving[parent]) for parent, ct in pairs if isinstance(ct, Tensor)]
         result = reverse(Subgraph([end for end, _ in ends], seeds), ends, record)
     finally:

@@ -418,6 +418,7 @@ where = explicit(
     "where",
     np.where,
     vjps=(None, _where_slope(True), _where_slope(False)),
+    masks=True,
     jvps=(
         None,
         lambda v, ans, c, x, y: where(c, v, np.zeros((), _dtype(v))),
