@@ -36,10 +36,9 @@ def checkpoint(f: Function) -> Function:
             args, kwargs = rebuild(filled)
             return f(*args, **kwargs)
 
-        tensors = [leaves[i] for i in differentiable]
         if not state.recording:
             return f(*args, **kwargs)
-        return _Replay(call, len(tensors)).run(tensors)
+        return _Replay(call, len(differentiable)).run([leaves[i] for i in differentiable])
 
     return wrapped
 
@@ -65,7 +64,9 @@ class _Replay:
             "checkpoint", lambda *_: values, "explicit", joint_vjp=self.vjp, jvp=self.jvp
         )
         tied = [wrap(node.out, node) for node in self.closed]
-        return rebuild(list(apply(entry, [*tensors, *tied])))
+        # What depends on nothing recorded is handed on as f made it: plain arrays stay plain.
+        both = zip(outs, apply(entry, [*tensors, *tied]), strict=True)
+        return rebuild([new if is_recorded(out) else out for out, new in both])
 
     def record(self, args: Sequence[Any]) -> tuple[Subgraph, list[Any], list[Any]]:
         """Run f again on `args`, recorded: the subgraph, its output and its target nodes."""

@@ -344,6 +344,18 @@ def test_checkpoint_without_inputs_of_its_own():
     np.testing.assert_allclose(w.grad, np.cos(w.data) * w.data + np.sin(w.data))
 
 
+def test_checkpoint_leaves_what_is_not_recorded_as_it_is():
+    x = np.array([0.3, -1.2])
+    w = nnad.Tensor(x, requires_grad=True)
+    block = nnad.checkpoint(lambda v, u: {"v": np.tanh(v), "u": np.exp(u), "n": 3})
+    plain = block(x, x)
+    assert type(plain["v"]) is np.ndarray and type(plain["n"]) is int
+    mixed = block(w, x)
+    assert mixed["v"].requires_grad and type(mixed["u"]) is np.ndarray and mixed["n"] == 3
+    np.sum(mixed["v"] * mixed["u"]).backward()
+    np.testing.assert_allclose(w.grad, np.exp(x) / np.cosh(x) ** 2)
+
+
 # Threads and state
 
 
