@@ -12,7 +12,7 @@ from nnad.data.sources import idx
 from nnad.data.sources.idx import read_idx
 from nnad.errors import DataError
 
-MNIST = Path("/work/shared/data/mnist10k")
+MNIST = Path(__file__).resolve().parents[3] / "shared/data/mnist10k"
 CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
 
 

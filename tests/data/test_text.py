@@ -12,7 +12,7 @@ from nnad.data import BatchIterator, load
 from nnad.data.tokenizers import BytePair, Character, Whitespace, from_state
 from nnad.errors import DataError
 
-SHAKESPEARE = Path("/work/shared/data/tinyshakespeare/input.txt")
+SHAKESPEARE = Path(__file__).resolve().parents[3] / "shared/data/tinyshakespeare/input.txt"
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 

@@ -1,6 +1,7 @@
 """`nnad export` on runs: every form gives the predictions of `nnad predict`."""
 
 import csv
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnad.autodiff.trees import flatten
 from nnad.cli import main
 from nnad.sharing.runs import SharedRun
+from nnad.training.job import load_data
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["baseline=false", "trainer.epochs=2", "trainer.progress=false"]
@@ -50,6 +53,42 @@ def test_a_predictor_reads_the_rows_that_the_command_reads(config, tmp_path, cap
                 assert other[name] == cell
             else:
                 assert float(other[name]) == pytest.approx(float(cell), rel=1e-4, abs=1e-5)
+
+
+SHARED = ROOT.parent / "shared" / "data"
+DATA = {
+    "char_transformer": SHARED / "tinyshakespeare" / "input.txt",
+    "lenet": SHARED / "mnist10k",
+    "mnist_mlp": SHARED / "mnist10k",
+    "tabular_realmlp": SHARED / "california" / "housing.csv",
+}
+SHORT = ["trainer.epochs=null", "trainer.steps=6", "trainer.steps_per_epoch=3", "schedule=constant"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", sorted(p.stem for p in (ROOT / "configs").glob("*.yaml")))
+def test_every_configuration_is_handed_on(config, tmp_path, monkeypatch, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    job = [*SHORT, "trainer.early_stopping=null", "baseline=false", "trainer.progress=false"]
+    if config in DATA:
+        if not DATA[config].exists():
+            pytest.skip(f"{DATA[config].name} is not there")
+        job.append(f"data.path={DATA[config]}")
+    assert main(["train", "--config", f"{config}.yaml", f"output.dir={tmp_path}", *job]) == 0
+    shared = SharedRun(str(tmp_path / config))
+    shared.to_onnx(str(tmp_path / "model.onnx"))
+    shared.to_standalone(str(tmp_path / f"handed_on_{config}.py"))
+    data = load_data(shared.config)
+    x = np.asarray((data.test or data.validation or data.train).x[:33])
+    expected = flatten(shared.model.eval()(x))[0][0].data
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    found = session.run(None, {session.get_inputs()[0].name: x})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    monkeypatch.syspath_prepend(tmp_path)
+    predictor = importlib.import_module(f"handed_on_{config}")
+    np.testing.assert_allclose(flatten(predictor.predict(x))[0][0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_onnx_weights_and_card_of_a_run(tmp_path, capsys):
