@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff import Tensor
-from nnad.autodiff.tensor import perform
+from nnad.autodiff.tensor import Leaf, perform
 from nnad.errors import ShapeError
 from nnad.optimizers.flat import Moved, Segment, segments_of
 
@@ -291,6 +291,13 @@ class Optimizer:
                 f"{type(self).__name__}: a parameter was given twice; every parameter may be in "
                 "one group only"
             )
+        for p in self._parameters():
+            if p.node is not None and not isinstance(p.node, Leaf):
+                raise ValueError(
+                    f"{type(self).__name__}: a parameter of shape {p.shape} is the result of an "
+                    "operation, which never gets a .grad; pass the Tensors it was computed from, "
+                    "or make it one of its own: Tensor(t.data, requires_grad=True)"
+                )
 
 
 def _hyper(group: Mapping[str, Any]) -> dict[str, Any]:

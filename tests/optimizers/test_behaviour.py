@@ -371,6 +371,7 @@ def test_groups_by_pattern() -> None:
         (lambda t: optimizers.Adam(t), TypeError, "put a single one in a list"),
         (lambda t: optimizers.Adam(Dimension()), TypeError, r"pass model.parameters\(\)"),
         (lambda t: optimizers.Adam([t, t]), ValueError, "given twice"),
+        (lambda t: optimizers.Adam([t * 2]), ValueError, "the result of an operation"),
         (lambda t: optimizers.Adam([np.ones(3)]), TypeError, "parameter 0 is a ndarray"),
         (lambda t: optimizers.Adam([Tensor([1, 2])]), TypeError, "dtype int64"),
         (lambda t: optimizers.Adam([Tensor([1j])]), TypeError, "real and imaginary"),
