@@ -268,7 +268,8 @@ class GroupNorm(Module):
             raise ValueError(
                 f"got an input of shape {shape}, expected (batch, ..., {self.num_channels})"
             )
-        groups = (shape[0], -1, self.num_groups, self.num_channels // self.num_groups)
+        places = math.prod(shape[1:-1])
+        groups = (shape[0], places, self.num_groups, self.num_channels // self.num_groups)
         normal = standardize(reshape(x, groups), axis=(1, 3), eps=self.eps)
         return reshape(normal, shape) * self.weight + self.bias
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def check_range(indices: Any, size: int) -> None:
 def _add_rows(rows: Any, indices: Any, *, size: int, out: Any = None) -> Any:
     """Zeros of `size` rows with `rows[i]` added at row `indices[i]`."""
     width = rows.shape[indices.ndim :]
-    flat = rows.reshape(indices.size, -1)
+    flat = rows.reshape(indices.size, math.prod(width))
     numbers = indices.reshape(-1)
     if numbers.size * size <= ONE_HOT_LIMIT:
         one_hot = np.zeros((size, numbers.size), rows.dtype)

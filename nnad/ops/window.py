@@ -168,6 +168,8 @@ def _forward(geometry: _Geometry, x: np.ndarray, w: np.ndarray, y: np.ndarray) -
 
 
 def _weight_gradient(geometry: _Geometry, x: np.ndarray, g: np.ndarray) -> np.ndarray:
+    if not len(x):
+        return np.zeros((*geometry.kernel, x.shape[-1], g.shape[-1]), g.dtype)
     x = geometry.pad(x)
     total: Any = None
     for part in geometry.parts(x):
@@ -211,6 +213,8 @@ def _depthwise_forward(geometry: _Geometry, x: np.ndarray, w: np.ndarray, y: np.
 
 
 def _depthwise_weight(geometry: _Geometry, x: np.ndarray, g: np.ndarray) -> np.ndarray:
+    if not len(x):
+        return np.zeros((*geometry.kernel, 1, g.shape[-1]), g.dtype)
     x = geometry.pad(x)
     channels = x.shape[-1]
     split = g.reshape(*g.shape[:-1], channels, -1)
@@ -223,7 +227,7 @@ def _depthwise_weight(geometry: _Geometry, x: np.ndarray, g: np.ndarray) -> np.n
 
 
 def _depthwise_input(geometry: _Geometry, g: np.ndarray, w: np.ndarray, channels: int) -> Any:
-    split = g.reshape(*g.shape[:-1], channels, -1)
+    split = g.reshape(*g.shape[:-1], channels, g.shape[-1] // channels)
     taps = w.reshape(*geometry.kernel, channels, -1)
     full = np.zeros((len(g), *geometry.padded, channels), g.dtype)
     for k, place in geometry.positions():

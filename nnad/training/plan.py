@@ -7,9 +7,10 @@ copy of the weights:
     all_reduce(n, bytes) = 2 ceil(log2 n) latency + 2 (n - 1) / n bytes / bandwidth
     efficiency(n) = step(1) / (n step(n))
 
-The gradient's time is measured here for each share, since small batches take more time a row; the
-update's too.  The all-reduce is that of Rabenseifner's algorithm, which MPI libraries use for large
-messages (Thakur, Rabenseifner and Gropp 2005): halving and doubling, each byte sent about twice.
+The gradient's time, that of making batches included, is measured here for each share, since small
+batches take more time a row; the update's too.  The all-reduce is that of Rabenseifner's algorithm,
+which MPI libraries use for large messages (Thakur, Rabenseifner and Gropp 2005): halving and
+doubling, each byte sent about twice.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from typing import Any
 
 import numpy as np
 
+from nnad.data.batches import Batch
 from nnad.data.dataset import DataSplits
 from nnad.distributed import Communicator, share_of, world
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
 from nnad.training.job import load_data, make_trainer
+from nnad.training.step_programs import StepPrograms
 from nnad.training.trainer import Trainer
 
 __all__ = ["Network", "Prediction", "measure_network", "plan", "plan_table"]
@@ -119,10 +122,17 @@ def predict_step(
     trainer.prepare(data.train, None)
     trainer.batch_size = whole
     trainer.model.train()
-    batches = list(islice(trainer.iterator.batches(0), 1))
-    activations = peak_of(lambda: trainer.compute_gradient(batches))
-    gradient = seconds_of(lambda: trainer.compute_gradient(batches)) * trainer.accumulate
+    if ranks > 1:
+        trainer.programs = StepPrograms(trainer, False, 1)  # steps of several are not compiled
+    batches = endless_batches(trainer)
+
+    def step() -> None:
+        trainer.step = 0  # where every schedule is defined
+        trainer.run_step(islice(batches, trainer.accumulate))
+
+    activations = peak_of(step)
     update = seconds_of(trainer.optimizer.step)
+    gradient = max(0.0, seconds_of(step) - update)
     size = sum(buffer.nbytes for buffer in trainer.flat_gradients)
     memory = 2 * size + activations + bytes_in(trainer.optimizer.state_dict(copy=False))
     memory += sum(array.nbytes for array in (data.train.x, data.train.y) if in_memory(array))
@@ -130,27 +140,30 @@ def predict_step(
     return Prediction(ranks, gradient, messages, update, memory, measured)
 
 
+def endless_batches(trainer: Trainer) -> Iterator[Batch]:
+    """The batches of one epoch, again and again."""
+    while True:
+        yield from trainer.iterator.batches(0)
+
+
 # Measuring ----------------------------------------------------------------------------------------
 
 
 def measure_together(config: Config, data: DataSplits, group: Communicator) -> float:
-    """Seconds of a step of all processes of the group, each with its share of the rows."""
+    """Seconds of a step of all processes of the group, each with its share of the rows.
+
+    The median step, as in the prediction: steps that other programs hold up tell nothing.
+    """
     trainer = make_trainer(config, build(config, data), data, group=group)
     trainer.prepare(data.train, None)
     trainer.model.train()
-    steps = min(200, trainer.steps_per_epoch)
-
-    def epoch() -> float:
-        batches = trainer.remaining_batches()
+    batches = endless_batches(trainer)
+    times = []
+    for _ in range(min(200, 4 * trainer.steps_per_epoch)):
         start = perf_counter()
-        for _ in range(steps):
-            trainer.run_step(islice(batches, trainer.accumulate))
-        trainer.steps_in_epoch = 0
-        batches.close()
-        return (perf_counter() - start) / steps
-
-    epoch()
-    return float(group.sum(np.array([median(epoch() for _ in range(3))]))[0] / group.size)
+        trainer.run_step(islice(batches, trainer.accumulate))
+        times.append(perf_counter() - start)
+    return float(group.sum(np.array([median(times)]))[0] / group.size)
 
 
 def measure_network(group: Communicator, size: int) -> Network:

@@ -12,6 +12,14 @@ from tests.distributed import group as script
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("-m", "mpi4py", str(ROOT / "scripts" / "train.py"))
 SHORT = ("baseline=false", "trainer.progress=false")
+LONG = (
+    "resnet_small",
+    "lstm_text",
+    "time_series",
+    "autoencoder",
+    "multi_label",
+    "quantile_regression",
+)
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
@@ -30,9 +38,16 @@ def losses(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["mlp", "binary", "tabular", "embedding", "regression"])
-def test_a_config_trains_alike_in_1_2_and_4_processes(mpiexec, tmp_path, config):
-    job = (*TRAIN, "--config", f"{config}.yaml", *SHORT, "trainer.dtype=float64")
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        *((name, ()) for name in ("mlp", "binary", "tabular", "embedding", "regression")),
+        *((name, ("trainer.epochs=3", "trainer.steps_per_epoch=8")) for name in LONG),
+        ("char_transformer", ("trainer.steps=8", "trainer.steps_per_epoch=4", "schedule=constant")),
+    ],
+)
+def test_a_config_trains_alike_in_1_2_and_4_processes(mpiexec, tmp_path, config, length):
+    job = (*TRAIN, "--config", f"{config}.yaml", *SHORT, "trainer.dtype=float64", *length)
     for processes in (1, 2, 4):
         done = mpiexec(processes, *job, f"output.name=p{processes}")
         assert done.returncode == 0, done.stderr

@@ -193,6 +193,35 @@ def test_a_gradient_of_another_dtype_is_cast_into_its_place() -> None:
     np.testing.assert_allclose(layer.weight.grad, -np.outer(X.sum(0), [1, 1]), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (L.Linear(3, 2), (0, 5, 3)),
+        (L.Conv1d(3, 4, 3), (0, 8, 3)),
+        (L.Conv2d(3, 4, 3), (0, 8, 8, 3)),
+        (L.Conv2d(4, 8, 3, groups=4), (0, 8, 8, 4)),
+        (L.ConvTranspose2d(3, 4, 2), (0, 8, 8, 3)),
+        (L.MaxPool2d(2), (0, 8, 8, 3)),
+        (L.LSTM(3, 4), (0, 5, 3)),
+        (L.LayerNorm(3), (0, 3)),
+        (L.GroupNorm(1, 3), (0, 4, 3)),
+        (L.TransformerEncoderLayer(8, 2, 16), (0, 5, 8)),
+        (L.Embedding(5, 3), (0, 5)),
+    ],
+    ids=lambda item: type(item).__name__ if isinstance(item, L.Module) else "",
+)
+def test_the_gradient_of_no_rows_is_zero(layer: L.Module, shape: tuple[int, ...]) -> None:
+    # The last batch may leave one of several processes without a row.
+    dtype = "int64" if isinstance(layer, L.Embedding) else "float32"
+    x = nnad.Tensor(np.zeros(shape, dtype), requires_grad=dtype == "float32")
+    y = layer(x)
+    y = y[0] if isinstance(y, tuple) else y
+    y.backward(np.zeros(y.shape, y.dtype))
+    for p in layer.parameters():
+        assert p.grad is not None
+        assert not p.grad.any()
+
+
 def test_frozen_parameters_get_no_gradient_and_thaw_in_their_place() -> None:
     model = network()
     flat = model.flatten()[np.dtype("float32")]
