@@ -161,8 +161,6 @@ def scalar_chain(workload: ScalarChain, variant: str) -> Job:
 
 def gradient(workload: GradientCost, variant: str) -> Job:
     """The gradient of the function."""
-    if variant != "eager":
-        raise Unsupported("this measures the eager engine")
-    derivative = nnad.grad(lambda x: workload.function(x, np))
+    derivative = compiled(nnad.grad(lambda x: workload.function(x, np)), variant)
     x = workload.point()
     return repeated(lambda: derivative(x), lambda g: float(g @ g))
