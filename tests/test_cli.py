@@ -191,3 +191,9 @@ def test_bash_completes(capsys):
         ["bash", "-c", capsys.readouterr().out + ask], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["--resume"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_problems_that_nobody_can_be_told_still_end_with_their_status():
+    line = f"exec {sys.executable} {ROOT / 'scripts' / 'evaluate.py'} nowhere 2>&-"
+    assert subprocess.run(["bash", "-c", line], check=False).returncode == 2

@@ -73,5 +73,6 @@ class Communicator:
         Where all processes end so, their lines are told once.  A process that ends alone takes
         the others with it, since they would wait for it for ever.
         """
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        if sys.stderr is not None:  # as it is where the descriptor was closed
+            sys.stderr.write("".join(f"{line}\n" for line in lines))
         return status
