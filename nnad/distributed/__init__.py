@@ -6,12 +6,13 @@ one, whose every call costs nothing and imports nothing.
 
 from nnad.distributed.collective import all_reduce_sum, synchronized_batch_norm
 from nnad.distributed.communicator import Communicator
-from nnad.distributed.launch import world
+from nnad.distributed.launch import alone, world
 from nnad.distributed.shares import share_of, spread
 
 __all__ = [
     "Communicator",
     "all_reduce_sum",
+    "alone",
     "share_of",
     "spread",
     "synchronized_batch_norm",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,12 +24,14 @@ class Communicator:
         size: number of processes.
         local_size: how many of them share this machine.
         timeout_seconds: how long to wait for the others before giving them up.
+        seconds_to_end: how long a process that ends waits for the others to end too.
     """
 
     rank = 0
     size = 1
     local_size = 1
     timeout_seconds = 600.0
+    seconds_to_end = 2.0
 
     @property
     def leads(self) -> bool:
@@ -63,6 +65,26 @@ class Communicator:
             NnadError: what the action raised, on every process.
         """
         return action()
+
+    def deal(
+        self, count: int, do: Callable[[int], Any], tell: Callable[[int, Any], None]
+    ) -> list[Any]:
+        """The results of jobs 0, ..., `count` - 1, each done by whichever process is idle.
+
+        Args:
+            count: number of jobs.
+            do: does the job of a number, without talking to the others; returns what JSON can hold.
+            tell: called in the leader with number and result as soon as a job is done, from any
+                thread, one call at a time.
+
+        Raises:
+            NnadError: what `tell` raised, on every process, once all jobs under way are done.
+        """
+        results = []
+        for number in range(count):
+            results.append(do(number))
+            tell(number, results[-1])
+        return results
 
     def announce(self) -> None:
         """Tell who the processes are: a launcher that says which one died knows its number only."""

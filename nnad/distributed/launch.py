@@ -6,25 +6,45 @@ import functools
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from nnad.distributed.communicator import Communicator
 from nnad.errors import UserError
 
-__all__ = ["world"]
+__all__ = ["alone", "world"]
 
 # What the launchers of MPICH (and its kin), Open MPI and Slurm's PMI tell a process they start.
 SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 
+_alone: list[Communicator] = []
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block this process is a group of its own: what it does is not shared."""
+    _alone.append(Communicator())
+    try:
+        yield
+    finally:
+        _alone.pop()
+
+
+def world() -> Communicator:
+    """The group of processes that this one belongs to: those it was started with, or `alone`.
+
+    Raises:
+        UserError: this is one of several processes, but mpi4py is not installed.
+    """
+    return _alone[-1] if _alone else _started_together()
+
 
 @functools.cache
-def world() -> Communicator:
+def _started_together() -> Communicator:
     """The group of processes that this one was started in; the same object at every call.
 
     MPI is used, and mpi4py imported, only in a process that a launcher such as mpiexec started
     together with others.
-
-    Raises:
-        UserError: this is one of several processes, but mpi4py is not installed.
     """
     started = max((int(os.environ.get(name, 1)) for name in SIZE_VARIABLES), default=1)
     if started < 2 and "mpi4py.MPI" not in sys.modules:

@@ -16,12 +16,14 @@ from mpi4py import MPI
 
 from nnad import errors
 from nnad.distributed.communicator import Communicator, Result
+from nnad.distributed.dealing import deal, require_threads
 from nnad.errors import NnadError, UserError
 
 __all__ = ["MPICommunicator"]
 
 LOOKS_BETWEEN_YIELDS = 64  # how often a waiting process asks before it lets others run
-SECONDS_TO_AGREE = 2.0  # how long a process that ends waits for the others to end too
+SECONDS_TO_AGREE = 2.0  # how long to wait for word from the others once one is missing
+SECONDS_TO_BE_HEARD = 0.2  # mpiexec drops what it has not read when it learns of the end
 CALL_TAG, END_TAG = 1, 2
 
 
@@ -69,7 +71,7 @@ class MPICommunicator(Communicator):
         here = f"rank {self.rank} is process {os.getpid()} on {platform.node()}"
         roll = self.gather_texts(here)
         if self.leads:
-            self._complain(f"{self.size} processes train together: {', '.join(roll)}")
+            self._complain(f"{self.size} processes work together: {', '.join(roll)}")
 
     # What happens now and then ----------------------------------------------------------------
 
@@ -105,11 +107,20 @@ class MPICommunicator(Communicator):
             raise _described(told)
         return result
 
+    def deal(
+        self, count: int, do: Callable[[int], Any], tell: Callable[[int, Any], None]
+    ) -> list[Any]:
+        require_threads()
+        dealer = deal(self._comm, count, do, tell)
+        results = self.lead(lambda: dealer.conclude() if dealer else [])
+        told = json.dumps(results).encode() if self.leads else None
+        return json.loads(self.share(told))
+
     # When something is wrong ------------------------------------------------------------------
 
     def end(self, status: int, lines: Sequence[str]) -> int:
         mine = json.dumps(list(lines)).encode()
-        told = self._said_by_others(mine, END_TAG, SECONDS_TO_AGREE)
+        told = self._said_by_others(mine, END_TAG, self.seconds_to_end)
         if len(told) == self.size:
             if self.leads:
                 super().end(status, _merged(told))
@@ -177,6 +188,7 @@ class MPICommunicator(Communicator):
     def _abort(self, status: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(SECONDS_TO_BE_HEARD)
         MPI.COMM_WORLD.Abort(status)
         os._exit(status)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnad.distributed.communicator import Communicator
+from nnad.distributed.launch import alone
 
 __all__ = ["share_of", "spread"]
 
@@ -23,17 +23,25 @@ def share_of(count: int, rank: int, size: int) -> slice:
 
 
 def spread(
-    function: Callable[[Any], Any], jobs: Sequence[Any], communicator: Communicator
+    function: Callable[[Any], Any],
+    jobs: Sequence[Any],
+    communicator: Communicator,
+    tell: Callable[[int, Any], None] = lambda number, result: None,
 ) -> list[Any]:
     """`[function(job) for job in jobs]`, each job done by one process, the results known to all.
 
+    Jobs are dealt out as they are asked for: a process that is done takes the next one.  While a
+    process does its job, it is a group of its own: `world()` within is that of one process.
+
     Args:
-        function: returns what JSON can hold; must not talk to the other processes.
-        jobs: the same on every process; number i is done by process i modulo the size.
+        function: returns what JSON can hold.
+        jobs: the same on every process.
         communicator: the group.
+        tell: called in the leader with the number and the result of each job when it is done.
     """
-    mine = {i: function(jobs[i]) for i in range(communicator.rank, len(jobs), communicator.size)}
-    results: dict[str, Any] = {}
-    for text in communicator.gather_texts(json.dumps(mine)):
-        results |= json.loads(text)
-    return [results[str(i)] for i in range(len(jobs))]
+
+    def do(number: int) -> Any:
+        with alone():
+            return function(jobs[number])
+
+    return communicator.deal(len(jobs), do, tell)

@@ -1,6 +1,7 @@
 """Run by several processes: what a group's calls promise, and parallel training beside serial."""
 
 import sys
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -28,9 +29,39 @@ def calls():
     assert group.gather_rows(rows)[:, 0].tolist() == np.repeat(RANKS, RANKS).tolist()
     assert group.gather_texts("ä" * group.rank) == ["ä" * rank for rank in RANKS]
     assert group.share(b"abc" if group.leads else None) == b"abc"
-    assert spread(lambda job: [job, group.rank], range(5), group) == [
-        [job, job % group.size] for job in range(5)
-    ]
+
+
+def dealing():
+    """Whoever is idle takes the next job, alone in its own world; the leader hears of each."""
+    told = {}
+
+    def do(job):
+        time.sleep(0.3 if job == 0 else 0.001)
+        return [job, group.rank, world().size]
+
+    found = spread(do, range(12), group, told.__setitem__)
+    assert [job for job, _, _ in found] == list(range(12))
+    assert {size for _, _, size in found} == {1}
+    done = np.bincount([rank for _, rank, _ in found], minlength=group.size)
+    assert done.min() == 1 or group.size > 4  # by the one that got the long job
+    assert told == (dict(enumerate(found)) if group.leads else {})
+    assert spread(do, [], group) == []
+    assert world() is group
+
+
+def a_leader_that_cannot_take_results_tells_all():
+    done = []
+
+    def tell(number, result):
+        raise ConfigError("no room")
+
+    try:
+        spread(lambda job: done.append(job) or time.sleep(0.05), range(100), group, tell)
+    except ConfigError as error:
+        assert error.problems == ["no room"]
+        assert len(done) < 10
+    else:
+        raise AssertionError("nobody was told of the leader's error")
 
 
 def leading():
@@ -136,6 +167,8 @@ CHECKS = [
     calls,
     leading,
     shares,
+    dealing,
+    a_leader_that_cannot_take_results_tells_all,
     derivative_of_a_sum_over_processes,
     parallel_equals_serial,
     local_batch_norm_is_another_model,

@@ -14,6 +14,7 @@ import pytest
 from nnad.cli import main
 from nnad.errors import ConfigError
 from nnad.training.sweep import search, settings
+from nnad.training.sweep.runs import held
 from nnad.training.sweep.space import Choice, Interval, draws, parse_parameter
 from nnad.training.sweep.workers import Workers
 
@@ -174,7 +175,7 @@ def test_a_sweep_that_another_process_works_on_is_left_alone(place, capsys) -> N
     folder = place / "sweeps" / "sweep"
     folder.mkdir(parents=True)
     (folder / "sweep.yaml").touch()
-    with search.held(folder):
+    with held(folder, ""):
         assert main(["sweep", "--config", "sweep.yaml", "--overwrite"]) == 2
         assert main(["sweep", "--resume", str(folder)]) == 2
     assert capsys.readouterr().err.count("is being written by another process") == 2
