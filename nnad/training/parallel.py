@@ -39,6 +39,7 @@ class ParallelTrainer(Trainer):
         communicator: the group.
         synchronize_batch_norm: normalise batches over the rows of all processes; otherwise each
             over its own, which costs no messages and is another model than one process trains.
+            Batches with less than two rows for each are normalised over all rows nevertheless.
         arguments: those of `Trainer`, the same in every process.
     """
 
@@ -95,7 +96,7 @@ class ParallelTrainer(Trainer):
         assert batch.share is not None
         with ExitStack() as stack:
             stack.enter_context(sharing_draws(*batch.share))
-            if self.synchronize_batch_norm:
+            if self.synchronize_batch_norm or batch.share[2] < 2 * self.communicator.size:
                 stack.enter_context(synchronizing_batch_norm())
             if not weight:
                 output = self.model(batch.x)
@@ -166,6 +167,9 @@ class ParallelTrainer(Trainer):
             )
 
     def outputs(self, x: Any) -> np.ndarray:
+        if not self.synchronize_batch_norm:  # each has running statistics of its own rows
+            for _, statistics in self.model.named_buffers():
+                self.communicator.broadcast(statistics)
         return predict_together(self.model, x, self.communicator, self.batch_size)
 
 
