@@ -4,14 +4,17 @@ Every operation passes through `apply`, which, while a capture is active, both r
 and appends an instruction.  Arrays are recognised by identity: the very object that an earlier
 operation returned is that operation's value, an argument of the step is an input, and anything
 else is external: a parameter, a running statistic, a constant, read where it lies at each replay.
+What the step computes is not kept for that: the capture knows a result as long as the step does.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import weakref
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,7 @@ import numpy as np
 from nnad.autodiff.table import TABLE, Primitive
 from nnad.autodiff.tensor import DATA, Leaf, Node, Tensor, output_node, raw_of, state, wrap
 from nnad.compiler.guards import SCALARS, Guards
-from nnad.compiler.program import EXTERNAL, INPUT, RESULT, Instruction, Program, Value
+from nnad.compiler.program import EXTERNAL, INPUT, RESULT, Instruction, Program, Value, outline
 from nnad.compiler.standin import StandIn, make_stand_in, plain, watching
 from nnad.compiler.writes import SET, WRITE, WRITE_AT
 from nnad.errors import CannotCompile
@@ -37,13 +40,14 @@ class Capture:
 
     def __init__(self) -> None:
         self.values: dict[int, Value] = {}
-        self.stand_ins: dict[int, StandIn] = {}
+        self.living: dict[int, weakref.ref[np.ndarray]] = {}  # results that the step still holds
+        self.stand_ins: weakref.WeakValueDictionary[int, StandIn] = weakref.WeakValueDictionary()
         self.inputs: list[Value] = []
         self.instructions: list[Instruction] = []
         self.guards = Guards()
         self.settled: set[Leaf] = set()  # leaves whose gradient the step itself has decided about
         self.dispatching: list[Any] = []  # NumPy functions whose implementations are running
-        self.made: dict[int, Tensor] = {}  # Tensors that the step makes
+        self.made: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
         self.lasting: set[int] = set()  # ids of outside arrays that something else holds as well
         self.seen: dict[int, int] = {}  # ids of plain arrays that the step itself holds: checksums
         self.results = 0
@@ -228,7 +232,7 @@ class Capture:
             return "an argument"
         if id(value.array) in self.seen:
             return "an array of the step's own that a replay would not begin anew"
-        if value.base is not None or any(v.base is value for v in self.values.values()):
+        if value.base is not None or any(v.base is value for v in list(self.values.values())):
             return "an array that another one looks into"
         return ""
 
@@ -248,9 +252,14 @@ class Capture:
             self.dispatching.pop()
 
     def _result(self, array: Any, instruction: Instruction) -> Value:
-        value = Value(RESULT, array, f"v{self.results}", instruction)
+        """A new value; it knows what `array` looks like, and `array` as long as the step does."""
+        key = id(array)
+        value = Value(RESULT, outline(array), f"v{self.results}", instruction)
         self.results += 1
-        self.values[id(array)] = value
+        self.values[key] = value
+        if isinstance(array, np.ndarray):
+            forget = partial(_forget, self.values, key)
+            self.living[key] = weakref.ref(array, forget)
         instruction.outputs.append(value)
         return value
 
@@ -299,7 +308,7 @@ class Capture:
             has_effect=primitive.has_effect,
             line=_user_line(),
         )
-        sources = [v for v in instruction.inputs() if isinstance(v.array, np.ndarray)]
+        sources = list(_arrays_in((raw, self.bare(kwargs))))
         out, pattern = self._results(out, instruction, sources)
         instruction.pattern = pattern
         if primitive.residuals:
@@ -314,7 +323,7 @@ class Capture:
         self.instructions.append(instruction)
         return out, saved
 
-    def _results(self, out: Any, instruction: Instruction, sources: list[Value]) -> Any:
+    def _results(self, out: Any, instruction: Instruction, sources: list[np.ndarray]) -> Any:
         """Name the arrays in `out`; returns them and, in the same structure, their values."""
         if isinstance(out, tuple):
             pairs = [self._results(x, instruction, sources) for x in out]
@@ -324,9 +333,10 @@ class Capture:
         out = _own(out)
         value = self._result(out, instruction)
         if isinstance(out, np.ndarray) and out.base is not None:
-            value.base = next((v for v in sources if np.may_share_memory(out, v.array)), None)
+            seen = next((x for x in sources if np.may_share_memory(out, x)), None)
+            value.base = None if seen is None else self._value(seen)
         if isinstance(out, np.ndarray):
-            sources.append(value)
+            sources.append(out)
         return out, value
 
     def perform(self, name: str, action: Callable[[], Any], facts: dict[str, Any]) -> Any:
@@ -429,6 +439,8 @@ class Capture:
         """What was captured, as a program."""
         named = [self.output(x) for x in outputs]
         self.check_unseen_writes()
+        for value in self.inputs:
+            value.array = outline(value.array)
         return Program(name, self.inputs, self.instructions, named, rebuild, len(self.instructions))
 
     def output(self, x: Any) -> Any:
@@ -444,6 +456,20 @@ def _is_genuine(x: Any) -> bool:
 
 def _checksum(array: np.ndarray) -> int:
     return 0 if array.dtype.hasobject else zlib.crc32(np.ascontiguousarray(array).data)
+
+
+def _forget(values: dict[int, Value], key: int, dead: object) -> None:
+    """An array is gone, and its id may be another's: no value is known by it any more."""
+    values.pop(key, None)
+
+
+def _arrays_in(item: Any) -> Iterator[np.ndarray]:
+    """The arrays in nested lists, tuples and dicts."""
+    if isinstance(item, np.ndarray):
+        yield item
+    elif isinstance(item, (tuple, list, dict)):
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from _arrays_in(part)
 
 
 def _own(x: Any) -> Any:

@@ -15,9 +15,10 @@ from nnad.compiler.buffers import plan_buffers
 from nnad.compiler.capture import Capture
 from nnad.compiler.choice import choose_backend, choose_threads, say_once
 from nnad.compiler.closure import looked_up
+from nnad.compiler.guards import Guards
 from nnad.compiler.native.blas import numpy_blas
 from nnad.compiler.passes import multiply_adds, optimize
-from nnad.compiler.program import Program, Retrace, Value, forget_examples
+from nnad.compiler.program import Program, Retrace, Value
 from nnad.compiler.source import build
 from nnad.errors import CannotCompile
 from nnad.memory import give_back_memory
@@ -33,10 +34,10 @@ class Replay:
     """One program, ready to run: for one set of shapes, dtypes, static arguments and modes."""
 
     def __init__(
-        self, capture: Capture, program: Program, tensors: list[int], backend: str, threads: int
+        self, guards: Guards, program: Program, tensors: list[int], backend: str, threads: int
     ) -> None:
-        self.guards = capture.guards
-        self.holds = capture.guards.conclude()
+        self.guards = guards
+        self.holds = guards.conclude()
         self.captured = len(program.instructions)
         self.program = optimize(program)
         self.tensors = tensors
@@ -47,7 +48,6 @@ class Replay:
         if self.backend == "numpy":
             self.plan = plan_buffers(program)
             self.run, self.source = build(program, self.plan)
-        forget_examples(program)
         self.busy = threading.RLock()  # one caller at a time: the buffers are the program's
         self.run_program, self.run = self.run, self._first_run
 
@@ -143,19 +143,25 @@ class Compiled:
         """Run the step as usual, watched, and make a program of what it did."""
         if self.programs >= MAX_PROGRAMS:
             raise TooManyProgramsError(self._too_many(signature))
+        guards, program, tensors, results = self._capture(leaves, rebuild)
+        self.last = Replay(guards, program, tensors, self.backend, self.threads)
+        self.replays.setdefault(signature, []).append(self.last)
+        return program.rebuild(results)
+
+    def _capture(
+        self, leaves: list[Any], rebuild: Any
+    ) -> tuple[Guards, Program, list[int], list[Any]]:
+        """What the step does, which of its results are Tensors, and the results, without tape."""
         with Capture() as capture, looked_up(capture, self.step):
             args, kwargs = rebuild([capture.input(x) if _is_array(x) else x for x in leaves])
-            result = self.step(*args, **kwargs)
-            outputs, rebuild_output = flatten(result)
+            outputs, rebuild_output = flatten(self.step(*args, **kwargs))
             program = capture.program(self.__name__, outputs, rebuild_output)
         pairs = list(zip(outputs, program.outputs, strict=True))
         tensors = [i for i, (x, y) in enumerate(pairs) if _is_result(x, y) and not x.is_stand_in]
         results = [raw_of(x) if isinstance(y, Value) else x for x, y in pairs]
         for i in tensors:
             results[i] = wrap(results[i], None)
-        self.last = Replay(capture, program, tensors, self.backend, self.threads)
-        self.replays.setdefault(signature, []).append(self.last)
-        return rebuild_output(results)
+        return capture.guards, program, tensors, results
 
     def _too_many(self, signature: Hashable) -> str:
         replays = self.replays.get(signature)

@@ -24,7 +24,7 @@ class Value:
     Attributes:
         kind: "input" (an argument of the step), "external" (an array that lives outside: a
             parameter, a buffer, a constant) or "result" (of an instruction).
-        array: the array itself for externals; for the others an example, from the capture.
+        array: the array itself for externals; for the others one that looks like theirs.
         name: what the program's text calls it.
     """
 
@@ -145,26 +145,10 @@ def _text(item: Any) -> str:
     return repr(item)
 
 
-def forget_examples(program: Program) -> None:
-    """Let go of the arrays of the capture: of results only shape, dtype and layout stay."""
-    seen: set[Value] = set()
-    waiting = [v for i in program.instructions for v in (*i.inputs(), *i.outputs)]
-    while waiting:
-        value = waiting.pop()
-        if value in seen:
-            continue
-        seen.add(value)
-        if value.kind != EXTERNAL and isinstance(value.array, np.ndarray):
-            value.array = _outline(value.array)
-        if value.base is not None:
-            waiting.append(value.base)
-        if value.producer is not None:
-            inner = (value.producer, *value.producer.facts.get("body", ()))
-            waiting += [v for i in inner for v in (*i.inputs(), *i.outputs)]
-
-
-def _outline(array: np.ndarray) -> np.ndarray:
-    """An array that looks like `array` and holds one element."""
+def outline(array: Any) -> Any:
+    """An array that looks like `array` and holds one element; a number as it is."""
+    if not isinstance(array, np.ndarray):
+        return array
     one = np.empty(1, array.dtype)
     return np.lib.stride_tricks.as_strided(one, array.shape, array.strides, writeable=False)
 
