@@ -92,6 +92,7 @@ class Replay:
             "multiply_adds": self.multiply_adds,
             "operations_captured": self.captured,
             "operations": len(self.program.instructions),
+            "removed": dict(self.program.removed),
             "buffers": len(self.plan.blocks),
             "bytes_planned": self.plan.nbytes,
             "bytes_without_sharing": self.plan.unshared,

@@ -96,9 +96,12 @@ class Instruction:
         yield from values_in(self.kwargs)
 
     def replace(self, mapping: dict[Value, Value]) -> None:
-        """Read other values in place of those in `mapping`."""
+        """Read, and look into, other values in place of those in `mapping`."""
         self.args = substitute(self.args, mapping)
         self.kwargs = substitute(self.kwargs, mapping)
+        for value in self.outputs:
+            if value.base is not None:
+                value.base = mapping.get(value.base, value.base)
 
     def __str__(self) -> str:
         outs = ", ".join(v.name for v in self.outputs)
@@ -170,6 +173,7 @@ class Program:
         instructions: in order of execution.
         outputs: what the step returns: a tree whose leaves are values or constants.
         captured: how many operations the capture saw, before any pass.
+        removed: how many of them each pass has left out.
     """
 
     name: str
@@ -178,9 +182,10 @@ class Program:
     outputs: list[Any]
     rebuild: Callable[[list[Any]], Any]
     captured: int = 0
+    removed: dict[str, int] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise unless every value is defined once, before it is used.
+        """Raise unless every value is defined once, before it is read or looked into.
 
         Raises:
             MalformedProgramError: naming the instruction.
@@ -188,7 +193,7 @@ class Program:
         defined = set(self.inputs)
         for number, instruction in enumerate(self.instructions):
             for value in instruction.inputs():
-                if value.kind != EXTERNAL and value not in defined:
+                if not _is_there(value, defined):
                     raise MalformedProgramError(
                         f"instruction {number} ({instruction}) reads {value.name} before it is "
                         "defined"
@@ -198,12 +203,21 @@ class Program:
                     raise MalformedProgramError(
                         f"instruction {number} ({instruction}) defines {value.name} again"
                     )
+                if value.base is not None and not _is_there(value.base, defined):
+                    raise MalformedProgramError(
+                        f"instruction {number} ({instruction}): {value.name} looks into "
+                        f"{value.base.name}, which is not there"
+                    )
                 defined.add(value)
         for value in values_in(self.outputs):
-            if value.kind != EXTERNAL and value not in defined:
+            if not _is_there(value, defined):
                 raise MalformedProgramError(f"the result {value.name} is never computed")
 
     def __str__(self) -> str:
         head = f"program {self.name}({', '.join(v.name for v in self.inputs)})"
         body = "\n".join(f"  {instruction}" for instruction in self.instructions)
         return f"{head}:\n{body}\n  return {_text(tuple(self.outputs))}"
+
+
+def _is_there(value: Value, defined: set[Value]) -> bool:
+    return value.kind == EXTERNAL or value in defined
