@@ -30,6 +30,8 @@ COMMANDS: dict[str, str] = {
     "report": "Write a run's report: a page with curves, errors, advice and all that made it.",
     "compare": "Set runs side by side: scores, times, and the settings in which they differ.",
     "sweep": "Train a job with many settings, several at once, and show which are best.",
+    "crossval": "Train a job once for each fold of its data; show mean and spread of the scores.",
+    "ensemble": "Train a job from several seeds, and score what its members say together.",
     "explain": "Show how the derivative of a formula is computed, one row an operation.",
     "profile": "Show where the time of a training step goes, by layer and operation.",
     "plan": "Predict step time, memory and efficiency of a job in several processes.",

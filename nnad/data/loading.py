@@ -15,7 +15,7 @@ from nnad.data.dataset import DataSplits, Meta, Raw, Rows, Split
 from nnad.data.lazy import LazyRows
 from nnad.data.options import Options, checked
 from nnad.data.preprocessing import Preprocessor
-from nnad.data.splits import count, split_indices
+from nnad.data.splits import count, fold_indices, split_indices
 from nnad.data.targets import Target, encode
 from nnad.errors import ConfigError, DataError
 
@@ -183,6 +183,9 @@ def _deal(raw: Raw, target: Target, options: Options, seed: int) -> dict[str, Ro
     """Rows of each part; parts that the source names itself stay as they are."""
     rows: dict[str, Rows] = dict(raw.parts)
     rest = np.arange(len(raw.x)) if "train" not in rows else _positions(rows["train"], len(raw.x))
+    seed = seed if options.split_seed is None else options.split_seed
+    if options.folds is not None:
+        rest, rows["test"] = _fold(raw, target, options, seed)
     for part, size in (("test", options.test_size), ("validation", options.validation_size)):
         held_out = count(size, len(rest))
         if part in rows or not held_out:
@@ -200,6 +203,27 @@ def _deal(raw: Raw, target: Target, options: Options, seed: int) -> dict[str, Ro
     if options.shuffle == "blocks":
         rows["train"] = np.sort(_positions(rows["train"], len(raw.x)))
     return rows
+
+
+def _fold(raw: Raw, target: Target, options: Options, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """All rows but those of one fold, and those."""
+    if options.fold >= options.folds:
+        raise ConfigError(
+            f"data.fold: got {options.fold}, expected at most {options.folds - 1}, since there are "
+            f"{options.folds} folds, counted from 0"
+        )
+    if raw.parts:
+        raise ConfigError(
+            f"data.folds: {raw.label} says itself which rows are for training and for the test"
+        )
+    stratified = options.stratify and target.task == "classification"
+    return fold_indices(
+        len(raw.x),
+        options.folds,
+        options.fold,
+        seed=seed if options.split == "random" else None,
+        classes=target.y if stratified and options.split == "random" else None,
+    )
 
 
 def _positions(rows: Rows, total: int) -> np.ndarray:

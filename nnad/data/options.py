@@ -117,6 +117,23 @@ COMMON = (
         "random",
         "how rows are dealt out; ordered: train first, then validation, then test",
     ),
+    Option(
+        "folds",
+        int | None,
+        None,
+        "cross-validation: deal the rows out to so many folds, one of which is the test part in "
+        "place of test_size; nnad crossval trains with each of them in turn",
+        least=2,
+    ),
+    Option("fold", int, 0, "the fold that is the test part, counted from 0", least=0),
+    Option(
+        "split_seed",
+        int | None,
+        None,
+        "start of the draw of the parts (left out: seed), for runs that differ in seed alone",
+        least=0,
+        below=2**32,
+    ),
     Option("stratify", bool, True, "keep the share of each class (random split of classes only)"),
     Option(
         "task",
@@ -327,6 +344,8 @@ def _mismatch(value: Any, option: Option) -> str:
     """Say what is wrong with a value, or nothing."""
     if not fits(value, option.type):
         return f"got {value!r}, expected {describe(option.type)}"
+    if value is None:
+        return ""
     if isinstance(value, float) and not isfinite(value):
         return f"got {value!r}, expected a finite number"
     if option.least is not None and value < option.least:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnad.errors import DataError
 
-__all__ = ["count", "split_indices"]
+__all__ = ["count", "fold_indices", "split_indices"]
 
 
 def count(size: float, rows: int) -> int:
@@ -55,6 +55,44 @@ def split_indices(
         order = rng.permutation(rows)
         return order[held_out:], order[:held_out]
     return _stratified(classes, rows - held_out, held_out, rng, what)
+
+
+def fold_indices(
+    rows: int, folds: int, number: int, *, seed: int | None, classes: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deal out ``rows`` rows into folds, by scikit-learn's KFold or StratifiedKFold.
+
+    Args:
+        rows: number of rows.
+        folds: number of folds of nearly the same size.
+        number: the fold that is held out, from 0.
+        seed: of the draw, ``random_state``; None: each fold is a run of neighbouring rows.
+        classes: (rows,) class of each row, to keep the share of each.
+
+    Returns:
+        Row indices of all other folds, and of the one that is held out, both ascending.
+
+    Raises:
+        DataError: if there are fewer rows, or rows of a class, than folds.
+
+    >>> fold_indices(5, 2, 1, seed=None)
+    (array([0, 1, 2]), array([3, 4]))
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if rows < folds:
+        raise DataError(f"data.folds: {rows} rows cannot be dealt out to {folds} folds")
+    drawn = {"shuffle": seed is not None, "random_state": seed}
+    if classes is None:
+        return list(KFold(folds, **drawn).split(np.empty(rows)))[number]
+    sizes = np.bincount(classes)
+    fewest = int(sizes[sizes > 0].min())
+    if fewest < folds:
+        raise DataError(
+            f"data.folds: a class has {fewest} rows, which cannot be in each of {folds} folds; "
+            "set data.stratify: false, or merge or drop rare classes"
+        )
+    return list(StratifiedKFold(folds, **drawn).split(np.empty(rows), classes))[number]
 
 
 def _stratified(

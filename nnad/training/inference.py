@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +18,52 @@ from nnad.errors import CheckpointError, ShapeError, UserError
 from nnad.training import checkpoint
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
+from nnad.training.crew.trials import name_of, read_trials
 from nnad.training.job import load_data, make_trainer, require_same_data
 from nnad.training.network import build_model
 from nnad.training.parallel import predict_together
 from nnad.training.report import score_table
 from nnad.training.run_folder import RunFolder, replacing
 
-__all__ = ["best_weights", "evaluate_run", "predict_file", "score_table"]
+MEMBERS = "members.yaml"  # in the folder of an ensemble or a cross-validation: what it is
+
+__all__ = ["MEMBERS", "best_weights", "evaluate_run", "predict_file", "score_table"]
 
 
 def evaluate_run(path: str) -> dict[str, float]:
     """Loss and metrics of a run's best checkpoint on the test part of its data.
 
     Args:
-        path: the run's folder.
+        path: the run's folder, or that of an ensemble, whose members' answers are averaged.
 
     Raises:
         UserError: there is no such run, it has no usable checkpoint, or its data has no test part.
     """
-    folder, config = open_run(path)
+    runs = runs_of(path)
+    folder, config = open_run(runs[0])
     data = load_data(config)
     require_same_data(folder, data)
     if data.test is None:
         raise UserError(f"{folder.config}: data.test_size is 0, so there is no test part to score")
+    if len(runs) > 1 and config.data.folds is not None:
+        raise UserError(f"{path}: each fold has a test part of its own; see its summary.json")
     job = build(config, data)
-    load_weights(job.model, folder)
-    return make_trainer(config, job, data).evaluate(data.test)
+    trainer = make_trainer(config, job, data)
+    outputs = []
+    for run in runs:
+        load_weights(job.model, RunFolder(run))
+        outputs.append(trainer.outputs(data.test.x))
+    if len(runs) == 1:
+        return trainer.score(outputs[0], data.test)
+    return trainer.score(averaged(outputs, data.meta, config.loss.name), data.test)
 
 
 def predict_file(path: str, rows: str, output: str) -> int:
     """Write the predictions of a run's best checkpoint for the rows of a file.
 
     Args:
-        path: the run's folder.
+        path: the run's folder, or that of an ensemble or a cross-validation, whose members'
+            probabilities (or values) are averaged.
         rows: a CSV file; columns are matched by name, others passed over.
         output: the CSV file to write: a column ``prediction`` and, for classes,
             ``probability_<class>``.
@@ -61,8 +74,18 @@ def predict_file(path: str, rows: str, output: str) -> int:
     Raises:
         UserError: there is no such run or file, or it lacks columns.
     """
-    folder, config = open_run(path)
     require_place(Path(output), rows)
+    found = [predict_rows(run, rows) for run in runs_of(path)]
+    _, meta, config = found[0]
+    answers = np.mean([answers for answers, _, _ in found], axis=0)
+    columns = prediction_columns(answers, meta, config.loss.arguments.get("q"))
+    world().lead(lambda: write_columns(Path(output), columns))
+    return len(answers)
+
+
+def predict_rows(path: str, rows: str) -> tuple[np.ndarray, Meta, Config]:
+    """The answers of a single run for the rows of a file, and what tells what they mean."""
+    folder, config = open_run(path)
     meta = Meta.from_state(**checkpoint.load(folder.preprocessing))
     if meta.task == "language_model":
         raise UserError(f"{folder.config}: a language model writes text: nnad generate {path}")
@@ -72,10 +95,21 @@ def predict_file(path: str, rows: str, output: str) -> int:
     model = build_model(config, meta)
     load_weights(model, folder)
     outputs = predict_together(model, x, world())
-    quantiles = config.loss.arguments.get("q")
-    columns = prediction_columns(outputs, meta, config.loss.name, quantiles)
-    world().lead(lambda: write_columns(Path(output), columns))
-    return len(outputs)
+    return answers_of(outputs, meta, config.loss.name), meta, config
+
+
+def runs_of(path: str) -> list[str]:
+    """The folders of the runs in that of an ensemble or a cross-validation; else `path` itself.
+
+    Raises:
+        UserError: none of them is done.
+    """
+    if not Path(path, MEMBERS).is_file():
+        return [path]
+    done = [trial for trial in read_trials(Path(path)) if trial.status == "done"]
+    if not done:
+        raise UserError(f"{path}: no member is trained yet; continue it with --resume")
+    return [str(Path(path, "trials", name_of(trial))) for trial in done]
 
 
 def open_run(path: str) -> tuple[RunFolder, Config]:
@@ -132,35 +166,67 @@ def require_place(output: Path, rows: str) -> None:
 # What is written ----------------------------------------------------------------------------------
 
 
+def answers_of(outputs: np.ndarray, meta: Meta, loss: str) -> np.ndarray:
+    """What a model's outputs say: what may be averaged over models.
+
+    Args:
+        outputs: what the model returned.
+        meta: the task, and the units of the target.
+        loss: name of the loss, which says what the outputs stand for.
+
+    Returns:
+        (rows, n) probabilities of classes or labels, or values in the target's own units.
+    """
+    if meta.task == "classification":
+        return class_probabilities(outputs, loss)
+    flat = outputs.reshape(len(outputs), -1)
+    if meta.task == "multi_label":
+        return flat if loss == "binary_cross_entropy" else sigmoid(flat)
+    if flat.shape[1] == 1:
+        return np.asarray(meta.preprocessor.inverse_target(flat[:, 0]))[:, None]
+    return np.asarray(meta.preprocessor.inverse_target(outputs)).reshape(flat.shape)
+
+
+def averaged(outputs: Sequence[np.ndarray], meta: Meta, loss: str) -> np.ndarray:
+    """Outputs that say the mean of what several models' outputs say; see `answers_of`."""
+    answers = np.mean([answers_of(each, meta, loss) for each in outputs], axis=0)
+    shape, dtype = outputs[0].shape, outputs[0].dtype
+    if meta.task not in ("classification", "multi_label"):
+        return meta.preprocessor.scale_target(answers.reshape(shape)).astype(dtype)
+    if meta.task == "classification" and (len(shape) == 1 or shape[1] == 1):
+        answers = answers[:, 1]
+    if loss == "binary_cross_entropy":
+        return answers.reshape(shape)
+    tiny = np.finfo(dtype).tiny  # a probability of 0 has no logarithm
+    scores = np.log(np.maximum(answers, tiny))
+    if scores.ndim == 1 or meta.task == "multi_label":
+        scores -= np.log(np.maximum(1 - answers, tiny))
+    return scores.reshape(shape).astype(dtype)
+
+
 def prediction_columns(
-    outputs: np.ndarray, meta: Meta, loss: str, quantiles: Any = None
+    answers: np.ndarray, meta: Meta, quantiles: Any = None
 ) -> dict[str, np.ndarray]:
     """Columns by name: predictions, and probabilities where there are classes.
 
     Args:
-        outputs: what the model returned.
-        meta: names of classes and targets, units of the target.
-        loss: name of the loss, which says what the outputs stand for.
-        quantiles: those that the outputs are, if the loss says so.
+        answers: what `answers_of` made of the outputs.
+        meta: names of classes and targets.
+        quantiles: those that the answers are, if the loss says so.
     """
+    p = {f"probability_{n}": answers[:, i] for i, n in enumerate(meta.class_names or [])}
     if meta.task == "classification" and meta.class_names is not None:
         names = np.array(meta.class_names, object)
-        p = class_probabilities(outputs, loss)
-        columns = {"prediction": names[p.argmax(axis=1)]}
-        return columns | {f"probability_{n}": p[:, i] for i, n in enumerate(meta.class_names)}
-    flat = outputs.reshape(len(outputs), -1)
+        return {"prediction": names[answers.argmax(axis=1)], **p}
     if meta.task == "multi_label" and meta.class_names is not None:
-        p = flat if loss == "binary_cross_entropy" else sigmoid(flat)
-        chosen = (p > 0.5).astype(np.int64)
-        columns = {f"prediction_{n}": chosen[:, i] for i, n in enumerate(meta.class_names)}
-        return columns | {f"probability_{n}": p[:, i] for i, n in enumerate(meta.class_names)}
-    if flat.shape[1] == 1:
-        return {"prediction": meta.preprocessor.inverse_target(flat[:, 0])}
-    values = meta.preprocessor.inverse_target(outputs).reshape(flat.shape)
+        chosen = (answers > 0.5).astype(np.int64)
+        return {f"prediction_{n}": chosen[:, i] for i, n in enumerate(meta.class_names)} | p
+    if answers.shape[1] == 1:
+        return {"prediction": answers[:, 0]}
     names_ = list(map(str, quantiles)) if isinstance(quantiles, list) else meta.target_names
-    if len(names_) != flat.shape[1]:
-        names_ = [str(i) for i in range(flat.shape[1])]
-    return {f"prediction_{name}": values[:, i] for i, name in enumerate(names_)}
+    if len(names_) != answers.shape[1]:
+        names_ = [str(i) for i in range(answers.shape[1])]
+    return {f"prediction_{name}": answers[:, i] for i, name in enumerate(names_)}
 
 
 def class_probabilities(outputs: np.ndarray, loss: str) -> np.ndarray:

@@ -28,7 +28,8 @@ parameters: {optimizer.lr: {log_uniform: [1e-3, 1e-1]}}
 method: halving
 trials: 5
 """
-CLOCKED = {"timing.json", "environment.json", "summary.json", "workers.log", ".lock", "config.yaml"}
+CLOCKED = {"timing.json", "environment.json", "summary.json", "workers.log", ".lock", "config.yaml",
+           "sweep.yaml", "members.yaml", "sweep.html", "base.yaml"}  # fmt: skip
 
 
 @pytest.fixture
@@ -39,11 +40,11 @@ def place(tmp_path) -> Path:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """All that does not tell the time or the folder's name."""
+    """All that tells neither the time nor the folder's name."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (*CLOCKED, "sweep.yaml", "sweep.html")
+        if path.is_file() and path.name not in CLOCKED
     }
 
 
@@ -62,6 +63,23 @@ def test_spread_trials_are_those_of_one_process(mpiexec, place, name, processes)
     lines = done.stdout.splitlines()
     assert sorted(lines[:-1]) == sorted(alone.stdout.splitlines()[:-1])  # each told once
     assert lines[-1] == "page: sweeps/spread/sweep.html"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["crossval", "ensemble"])
+def test_spread_members_are_those_of_one_process(mpiexec, place, command):
+    nnad = ("-m", "mpi4py", "-m", "nnad", command, "--config", "base.yaml")
+    alone = mpiexec(1, *nnad, "output.name=alone", "--workers", "2")
+    done = mpiexec(2, *nnad, "output.name=spread")
+    assert (alone.returncode, done.returncode) == (0, 0), done.stderr
+    found = files_of(place / f"{command}s/spread")
+    assert found == files_of(place / f"{command}s/alone")
+    assert len(found) > 25
+    scores = [
+        (place / f"{command}s" / name / "summary.json").read_text() for name in ("alone", "spread")
+    ]
+    assert scores[0] == scores[1]
+    assert done.stdout.splitlines()[-2:] == alone.stdout.splitlines()[-2:]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from nnad.training.config import (
     parse_config,
     to_yaml,
 )
-from nnad.training.config.writing import _flow
+from nnad.training.config.writing import flow
 from nnad.training.yaml_reader import read_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -136,7 +136,7 @@ PLAIN = st.recursive(
 @settings(deadline=None, max_examples=150)
 @given(PLAIN)
 def test_any_value_survives_writing_and_reading(value):
-    document = read_yaml(f"key: {_flow(value)}\n")
+    document = read_yaml(f"key: {flow(value)}\n")
     assert document.problems == []
     assert document.value == {"key": value}
 

@@ -7,9 +7,10 @@ from typing import Any
 from nnad.errors import ConfigError
 from nnad.training.config.locations import Locations, Path, dotted
 from nnad.training.config.problems import quote
+from nnad.training.config.writing import flow
 from nnad.training.yaml_reader import read_value
 
-__all__ = ["apply_override"]
+__all__ = ["apply_override", "override_text", "override_texts"]
 
 # Sections that may be a bare name, and the key that this name stands for.
 NAME_KEYS = {
@@ -93,3 +94,17 @@ def _relocate(locations: Locations, path: Path, text: str) -> None:
     for length in range(1, len(path) + 1):  # sections that came to be with it are its work too
         if path[:length] not in locations.lines:
             locations.overrides.setdefault(path[:length], text)
+
+
+def override_texts(values: dict[str, Any]) -> list[str]:
+    """Settings as overrides of the command line."""
+    return [override_text(key, value) for key, value in values.items()]
+
+
+def override_text(key: str, value: Any) -> str:
+    """A setting as an override.
+
+    >>> override_text("optimizer.lr", 0.001), override_text("loss", "mse")
+    ('optimizer.lr=0.001', 'loss=mse')
+    """
+    return f"{key}={flow(value)}"

@@ -10,7 +10,7 @@ from nnad.training.config.schema import Config
 from nnad.training.registry import entries
 from nnad.training.yaml_reader import read_scalar
 
-__all__ = ["config_schema", "to_yaml"]
+__all__ = ["config_schema", "flow", "to_yaml"]
 
 
 def to_yaml(config: Config) -> str:
@@ -19,12 +19,12 @@ def to_yaml(config: Config) -> str:
     for name, value in config.model_dump().items():
         if isinstance(value, dict) and value:
             lines.append(f"{name}:")
-            lines += [f"  {_flow(key)}: {_flow(item)}" for key, item in value.items()]
+            lines += [f"  {flow(key)}: {flow(item)}" for key, item in value.items()]
         elif isinstance(value, list) and value:
             lines.append(f"{name}:")
             lines += [f"  - {_entry(item)}" for item in value]
         else:
-            lines.append(f"{name}: {_flow(value)}")
+            lines.append(f"{name}: {flow(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -79,11 +79,11 @@ def _entry(item: Any) -> str:
     """Write an entry of a list of sections: ``Linear: {out_features: 10}`` without outer braces."""
     if isinstance(item, dict) and len(item) == 1:
         ((key, value),) = item.items()
-        return f"{_flow(key)}: {_flow(value)}"
-    return _flow(item)
+        return f"{flow(key)}: {flow(value)}"
+    return flow(item)
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """Write a value in a single line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

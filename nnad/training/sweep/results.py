@@ -10,10 +10,10 @@ from typing import Any
 from nnad import charts
 from nnad.charts import Points, document, figure, point_chart, style
 from nnad.charts.scales import text
+from nnad.training.crew.trials import Trial, name_of, ranked
 from nnad.training.report import number, table
 from nnad.training.reporting.compare import curves, read_record
 from nnad.training.sweep.settings import Sweep
-from nnad.training.sweep.trials import Trial, name_of, ranked
 
 __all__ = ["sweep_page", "sweep_table"]
 

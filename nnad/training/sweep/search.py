@@ -10,13 +10,13 @@ import numpy as np
 
 from nnad.distributed import world
 from nnad.errors import UserError
+from nnad.training.crew.ranks import led
+from nnad.training.crew.runs import Runs, held, made_room
+from nnad.training.crew.trials import Trial, ranked, read_trials, write_trials
 from nnad.training.reporting.compare import read_history
 from nnad.training.run_folder import write_file
-from nnad.training.sweep.ranks import led
 from nnad.training.sweep.results import sweep_page, sweep_table
-from nnad.training.sweep.runs import Runs, held, made_room
 from nnad.training.sweep.settings import Sweep, load_sweep
-from nnad.training.sweep.trials import Trial, ranked, read_trials, write_trials
 
 __all__ = ["resume", "rounds_of", "start"]
 
@@ -110,7 +110,7 @@ def search_anew(
     """`start` in the process that leads."""
     sweep = load_sweep(path, overrides)
     folder = sweep.folder
-    with made_room(folder, "sweep.yaml", "a sweep", overwrite, command(folder)):
+    with made_room(folder, "sweep.yaml", "nnad sweep", overwrite, command(folder)):
         trials = [Trial(i, values) for i, values in enumerate(sweep.choices())]
         write_file(folder / "base.yaml", sweep.base_text())
         write_trials(folder, trials)

@@ -16,13 +16,14 @@ from nnad.training.config import Config, load_config, to_yaml
 from nnad.training.config.checks import has_validation
 from nnad.training.config.loading import find_config
 from nnad.training.config.locations import Locations
+from nnad.training.config.overrides import apply_override, override_texts
 from nnad.training.config.problems import messages
 from nnad.training.config.schema import MAX_SEED, PositiveInt, Section
 from nnad.training.registry import entries
 from nnad.training.sweep.space import Choice, Interval, combinations, draws, parse_parameter
 from nnad.training.yaml_reader import read_yaml
 
-__all__ = ["Halving", "Sweep", "SweepFile", "load_sweep", "override_text"]
+__all__ = ["Halving", "Sweep", "SweepFile", "load_sweep"]
 
 
 class Halving(Section):
@@ -104,8 +105,6 @@ def load_sweep(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
     Raises:
         ConfigError: with every problem found, one line each.
     """
-    from nnad.training.config.overrides import apply_override
-
     file = find_config(path)
     text = file.read_text(encoding="utf-8-sig")
     document = read_yaml(text)
@@ -184,19 +183,3 @@ def first_job(sweep: Sweep) -> Config:
             first = first or error
     assert first is not None  # there is at least one trial
     raise first
-
-
-def override_texts(values: dict[str, Any]) -> list[str]:
-    """Settings as overrides of the command line."""
-    return [override_text(key, value) for key, value in values.items()]
-
-
-def override_text(key: str, value: Any) -> str:
-    """A setting as an override.
-
-    >>> override_text("optimizer.lr", 0.001), override_text("loss", "mse")
-    ('optimizer.lr=0.001', 'loss=mse')
-    """
-    from nnad.training.config.writing import _flow
-
-    return f"{key}={_flow(value)}"

@@ -13,10 +13,10 @@ import pytest
 
 from nnad.cli import main
 from nnad.errors import ConfigError
+from nnad.training.crew.runs import held
+from nnad.training.crew.workers import Workers
 from nnad.training.sweep import search, settings
-from nnad.training.sweep.runs import held
 from nnad.training.sweep.space import Choice, Interval, draws, parse_parameter
-from nnad.training.sweep.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = """

@@ -13,11 +13,11 @@ from nnad.distributed import world
 from nnad.errors import UserError
 from nnad.training.callbacks import Interrupted
 from nnad.training.config import Config
+from nnad.training.config.overrides import override_texts
+from nnad.training.crew.ranks import Ranks
+from nnad.training.crew.trials import Trial, name_of, write_trials
+from nnad.training.crew.workers import Workers, threads_of_each
 from nnad.training.run_folder import RunFolder
-from nnad.training.sweep.ranks import Ranks
-from nnad.training.sweep.settings import override_texts
-from nnad.training.sweep.trials import Trial, name_of, write_trials
-from nnad.training.sweep.workers import Workers, threads_of_each
 
 __all__ = ["Runs", "held", "made_room"]
 
@@ -137,7 +137,7 @@ def made_room(
     Args:
         folder: the place.
         marker: the file that tells what kind of folder it is.
-        what: that kind, for messages.
+        what: the command that leaves such folders.
         overwrite: replace what is there.
         command: what continues after a signal.
 
@@ -151,7 +151,7 @@ def made_room(
                 "--overwrite, or choose another name"
             )
         if not (folder / marker).exists():
-            raise UserError(f"{folder}: is not the folder of {what}; choose another name")
+            raise UserError(f"{folder}: was not left by {what}; choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder, command):
         clear(folder)

@@ -15,7 +15,7 @@ from nnad.distributed import Communicator, spread
 from nnad.errors import NnadError, UserError
 from nnad.training.callbacks import Interrupted
 from nnad.training.checkpoint import describe_os_error
-from nnad.training.sweep.worker import work
+from nnad.training.crew.worker import work
 
 __all__ = ["Ranks", "led"]
 
@@ -23,7 +23,7 @@ SECONDS_TO_CHECKPOINT = 60.0  # that a process may need after a signal, until it
 
 
 class Ranks:
-    """All processes of a group, in the place of `nnad.training.sweep.workers.Workers`.
+    """All processes of a group, in the place of `nnad.training.crew.workers.Workers`.
 
     Args:
         group: the processes, of which this one leads.
@@ -43,7 +43,7 @@ class Ranks:
     def each(
         self, tasks: Sequence[Mapping[str, Any]], tell: Callable[[int, dict[str, str]], None]
     ) -> None:
-        """Have every task done; see `nnad.training.sweep.workers.Workers.each`."""
+        """Have every task done; see `nnad.training.crew.workers.Workers.each`."""
         if tasks:
             self.group.share(json.dumps([self.resume, list(tasks)]).encode())
             spread(train, tasks, self.group, tell)

@@ -18,7 +18,7 @@ __all__ = ["Workers", "threads_of_each"]
 
 THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SECONDS_TO_STOP = 60.0
-COMMAND = (sys.executable, "-m", "nnad.training.sweep.worker")
+COMMAND = (sys.executable, "-m", "nnad.training.crew.worker")
 
 
 def threads_of_each(workers: int) -> int:
@@ -59,7 +59,7 @@ class Workers:
         """Have every task done.
 
         Args:
-            tasks: see `nnad.training.sweep.worker.work`.
+            tasks: see `nnad.training.crew.worker.work`.
             tell: called with the number of a task and its answer as soon as there is one.
         """
         answered: queue.SimpleQueue[tuple[int, dict[str, str] | BaseException]]

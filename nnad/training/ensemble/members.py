@@ -1,0 +1,178 @@
+"""A cross-validation or an ensemble from its job to its summary, and on from where one was left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnad.distributed import alone, world
+from nnad.errors import UserError
+from nnad.training.config import load_config, to_yaml
+from nnad.training.config.overrides import override_texts
+from nnad.training.crew.ranks import led
+from nnad.training.crew.runs import Runs, held, made_room
+from nnad.training.crew.trials import Trial, read_trials, write_trials
+from nnad.training.ensemble.kinds import ENSEMBLE, KINDS, Kind
+from nnad.training.ensemble.scores import read_summary, spread_of, spread_table
+from nnad.training.inference import MEMBERS, evaluate_run
+from nnad.training.job import without_nan
+from nnad.training.report import number
+from nnad.training.run_folder import write_file
+from nnad.training.yaml_reader import read_yaml
+
+__all__ = ["resume", "start"]
+
+Tell = Callable[[str], None]
+
+
+@dataclass(kw_only=True)
+class Members(Runs):
+    """The runs of a cross-validation or an ensemble under way.
+
+    Attributes:
+        kind: which of them.
+    """
+
+    kind: Kind
+
+    def run(self) -> str:
+        """Train what is left to train, write the summary; returns the table."""
+        with self.crew() as crew:
+            self.advance(crew, self.trials)
+        done = [trial for trial in self.trials if trial.status == "done"]
+        if not done:
+            raise UserError([f"{self.folder}: no {self.kind.member} is done", *self.failures()])
+        found = [read_summary(self.path_of(trial)) for trial in done]
+        part = "test" if found[0].get("test") else "validation"
+        ours = spread_of([summary.get(part, {}) for summary in found])
+        baseline = baseline_of(found)
+        together = None
+        if self.kind is ENSEMBLE and part == "test":
+            with alone():  # the other processes wait
+                together = without_nan(evaluate_run(str(self.folder)))
+        summary = {"count": len(self.trials), "done": len(done), part: ours, "baseline": baseline,
+                   "together": together}  # fmt: skip
+        write_file(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        head = f"{self.folder}: {len(done)} of {len(self.trials)} {self.kind.member}s are done"
+        return "\n".join([head, spread_table(part, ours, baseline, together), *self.failures()])
+
+    def failures(self) -> list[str]:
+        """A line for each run that did not come to a good end."""
+        return [self.line(trial) for trial in self.trials if trial.status in ("failed", "lost")]
+
+    def read(self, trial: Trial) -> None:
+        summary = read_summary(self.path_of(trial))
+        trial.epochs = int(summary.get("epochs", 0))
+        scores = summary.get("test") or summary.get("validation") or {}
+        trial.objective = scores.get("loss")
+
+    def line(self, trial: Trial) -> str:
+        name = f"{self.kind.member} {trial.number}"
+        if trial.status in ("failed", "lost"):
+            return f"{name} {trial.status}: {trial.message}; --resume tries again"
+        summary = read_summary(self.path_of(trial))
+        part = "test" if summary.get("test") else "validation"
+        scores = (f"{part} {key} {number(v)}" for key, v in summary.get(part, {}).items())
+        return ", ".join([f"{name}: {trial.epochs} epochs", *scores])
+
+
+def baseline_of(summaries: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The baseline's scores over all runs, if they have one."""
+    found = [summary["baseline"] for summary in summaries if summary.get("baseline")]
+    if not found:
+        return None
+    return {"estimator": found[0]["estimator"], "test": spread_of([b["test"] for b in found])}
+
+
+def start(
+    kind: Kind,
+    path: str,
+    overrides: Sequence[str],
+    count: int | None,
+    workers: int,
+    overwrite: bool,
+    tell: Tell,
+) -> str:
+    """Train a job several times in a new folder; returns the table of scores.
+
+    Args:
+        kind: in what the runs differ.
+        path: the job's file.
+        overrides: ``key=value`` each, for all runs.
+        count: number of runs; None: as the job says, or 5.
+        workers: processes that train at once, without MPI.
+        overwrite: replace what is there.
+        tell: is given a line whenever a run has come to an end.
+
+    Raises:
+        UserError: the job is wrong, no run came to a good end, or there is something already.
+    """
+    arguments = (kind, path, overrides, count, workers, overwrite, tell)
+    return led(lambda: members_anew(*arguments), world())
+
+
+def members_anew(
+    kind: Kind,
+    path: str,
+    overrides: Sequence[str],
+    count: int | None,
+    workers: int,
+    overwrite: bool,
+    tell: Tell,
+) -> str:
+    """`start` in the process that leads."""
+    config = load_config(path, overrides)
+    settings = kind.settings(config, count or kind.count(config))
+    load_config(path, [*overrides, *override_texts(settings[0])])
+    folder = Path(kind.folder) / config.output.name
+    with made_room(folder, MEMBERS, f"nnad {kind.command}", overwrite, command(kind, folder)):
+        trials = [Trial(i, values) for i, values in enumerate(settings)]
+        write_file(folder / "base.yaml", to_yaml(config))
+        write_trials(folder, trials)
+        write_file(folder / MEMBERS, f"kind: {kind.command}\nworkers: {workers}\n")
+        return members(kind, folder, workers, trials, tell).run()
+
+
+def resume(kind: Kind, path: str, tell: Tell) -> str:
+    """Go on: runs that are done stay, those that were cut off continue, failed ones try again.
+
+    Args:
+        kind: in what the runs differ.
+        path: their folder.
+        tell: is given a line whenever a run has come to an end.
+
+    Raises:
+        UserError: there is nothing of the kind.
+    """
+    return led(lambda: members_on(kind, Path(path), tell), world())
+
+
+def members_on(kind: Kind, folder: Path, tell: Tell) -> str:
+    """`resume` in the process that leads."""
+    file = folder / MEMBERS
+    found = read_yaml(file.read_text(encoding="utf-8")).value if file.is_file() else None
+    if not isinstance(found, dict) or KINDS.get(found.get("kind", "")) is not kind:
+        raise UserError(
+            f"{folder}: expected a folder that nnad {kind.command} has left"
+            + (f"; nnad {found['kind']} left it" if isinstance(found, dict) else "")
+        )
+    with held(folder, command(kind, folder)):
+        trials = read_trials(folder)
+        for trial in trials:
+            if trial.status in ("lost", "failed"):
+                trial.status = "waiting"
+        return members(kind, folder, int(found["workers"]), trials, tell).run()
+
+
+def members(kind: Kind, folder: Path, workers: int, trials: list[Trial], tell: Tell) -> Members:
+    """The runs in `folder`, with what has become of them so far."""
+    base = load_config(folder / "base.yaml")
+    return Members(base, folder, workers, command(kind, folder), tell, trials, kind=kind)
+
+
+def command(kind: Kind, folder: Path) -> str:
+    """What continues the runs in `folder`."""
+    return f"nnad {kind.command} --resume {folder}"
