@@ -1,6 +1,7 @@
 """From a data section to parts: rows, scaling, tasks, weights, state, and what is refused."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -175,6 +176,14 @@ def test_files_that_are_no_archive_are_refused(content, tmp_path) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=str(path)):
+        load({"name": "npz", "path": str(path)})
+
+
+def test_members_that_are_no_arrays_are_refused(tmp_path) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"not an array")
+    with pytest.raises(DataError, match=r"a.npz: 'x' is not an array in NPY format"):
         load({"name": "npz", "path": str(path)})
 
 

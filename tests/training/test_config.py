@@ -364,6 +364,11 @@ def test_documents_that_are_no_configuration(text, words):
     assert problem.startswith(words)
 
 
+@pytest.mark.parametrize("key", ["0.2", "7", "true", "null", "2026-01-01"])
+def test_a_section_whose_name_is_no_text(key):
+    assert any("unknown key" in problem for problem in problems_of(f"{BASE}{key}: 1\n"))
+
+
 # Overrides ----------------------------------------------------------------------------------------
 
 

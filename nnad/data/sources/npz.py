@@ -87,7 +87,7 @@ def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | Fi
                     found[keep_on_disk] = open_array(path, begin, begin + member.file_size)
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
-                return {n: found[n] if n in found else arrays[n] for n in arrays.files}
+                read = {n: found[n] if n in found else arrays[n] for n in arrays.files}
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy have many ways to stumble over a damaged file
@@ -95,6 +95,10 @@ def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | Fi
         if "pickle" in reason.lower():
             reason = "it holds Python objects, which are not loaded; save plain arrays"
         raise DataError(f"{path}: not a readable NPZ archive: {reason}") from None
+    strange = [name for name, array in read.items() if isinstance(array, bytes)]
+    if strange:  # NumPy gives the content of members that do not begin like an array
+        raise DataError(f"{path}: {name!r} is not an array in NPY format" for name in strange)
+    return read
 
 
 def _is_read_in_place(member: zipfile.ZipInfo) -> bool:

@@ -97,7 +97,7 @@ def _checked(raw: dict[Any, Any], locations: Locations, problems: list[str]) -> 
     except ValidationError as error:
         problems += messages(error, locations)
         wrong = {detail["loc"][0] for detail in error.errors(include_url=False)}
-        kept = {key: value for key, value in raw.items() if key not in wrong}
+        kept = {k: v for k, v in raw.items() if isinstance(k, str) and k not in wrong}
         stand_ins = {key: value for key, value in PLACEHOLDERS.items() if key not in kept}
         config = Config.model_validate({**kept, **stand_ins})
     config._locations = locations
