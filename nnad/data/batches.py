@@ -40,6 +40,11 @@ class Batch(NamedTuple):
     weight: np.ndarray | None
     share: tuple[int, int, int] | None = None
 
+    @property
+    def rows_of_all(self) -> int:
+        """The rows of the batch, those of other processes included."""
+        return len(self.y) if self.share is None else self.share[2]
+
 
 def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
     """The order of the rows in an epoch.

@@ -15,6 +15,7 @@ import numpy as np
 from mpi4py import MPI
 
 from nnad import errors
+from nnad.distributed import shared_memory
 from nnad.distributed.communicator import Communicator, Result
 from nnad.distributed.dealing import deal, require_threads
 from nnad.errors import NnadError, UserError
@@ -55,6 +56,24 @@ class MPICommunicator(Communicator):
     def broadcast(self, array: np.ndarray) -> None:
         if array.size:
             self._wait(self._comm.Ibcast(array, root=0))
+
+    def meet(self) -> None:
+        self._wait(self._comm.Ibarrier())
+
+    def shared_memory(self, bytes_each: int) -> list[np.ndarray] | None:
+        if self.local_size < self.size:
+            return None
+        size = self.size * bytes_each
+        path = self.share(shared_memory.create(size).encode() if self.leads else None).decode()
+        if not path:
+            return None
+        mine = shared_memory.opened(path, size)
+        have_it = self.sum(np.array([mine is not None], np.int64))[0]
+        if self.leads:
+            shared_memory.remove(path)
+        if mine is None or have_it < self.size:
+            return None
+        return list(np.frombuffer(mine, np.uint8).reshape(self.size, bytes_each))
 
     def gather_rows(self, rows: np.ndarray) -> np.ndarray:
         counts = np.zeros(self.size, np.int64)

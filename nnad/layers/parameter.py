@@ -133,7 +133,14 @@ class FlatBuffer:
         """A new buffer into which `parameters`, all of one dtype, move."""
         size = sum(p.data.size for p in parameters)
         dtype = parameters[0].data.dtype
-        buffer = cls(np.empty(size, dtype), np.zeros(size, dtype), parameters)
+        return cls.within(np.empty(size, dtype), np.zeros(size, dtype), parameters)
+
+    @classmethod
+    def within(
+        cls, data: np.ndarray, grad: np.ndarray, parameters: Sequence[Parameter]
+    ) -> FlatBuffer:
+        """A buffer of these vectors, into which `parameters` move; they are as long together."""
+        buffer = cls(data, grad, parameters)
         offset = 0
         for p in parameters:
             stop = offset + p.data.size

@@ -12,7 +12,7 @@ import numpy as np
 from nnad.autodiff import Tensor
 from nnad.autodiff.tensor import Leaf, perform
 from nnad.errors import ShapeError
-from nnad.optimizers.flat import Moved, Segment, segments_of
+from nnad.optimizers.flat import Division, Moved, Segment, segments_of
 
 __all__ = ["Optimizer", "Params", "parameter_list"]
 
@@ -43,6 +43,7 @@ class Optimizer:
     """
 
     per_parameter = False  # kernels of matrices see one parameter at a time, in its own shape
+    divisible = True  # what becomes of a number depends on its own gradient and slots alone
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = {"maximize": False, **defaults}
@@ -50,6 +51,7 @@ class Optimizer:
         self._check(self.defaults)
         self.param_groups = [self._group(entry) for entry in _as_groups(params, type(self))]
         self._check_members()
+        self._division: Division | None = None
         self._bind()
 
     def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
@@ -96,6 +98,23 @@ class Optimizer:
         except Moved:
             self._rebind()
             self._update_all()
+
+    def divide(self, division: Division) -> None:
+        """From now on update only the stretches that `division` gives this process.
+
+        The others stay as they are: their owners' values must be brought here after each step.
+
+        Raises:
+            ValueError: the optimizer is not `divisible`.
+        """
+        if not self.divisible:
+            raise ValueError(f"{type(self).__name__} needs whole parameters, not stretches of them")
+        self._division = division
+        self._rebind()
+
+    def flat_slots(self) -> Iterator[np.ndarray]:
+        """The vectors beside the parameters."""
+        return (slot for segment in self._all_segments() for slot in segment.flat_slots)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` is None afterwards."""
@@ -194,6 +213,7 @@ class Optimizer:
                 list(enumerate(params, first)),
                 partial(self.slot_shapes, group),
                 self.per_parameter,
+                self._division,
             )
             initial = self.initial(group)
             for segment in segments:
@@ -217,6 +237,7 @@ class Optimizer:
     def _slot_state(self, copy: bool = False) -> dict[str, dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}
         for segment in self._all_segments():
+            segment.collect_slots()
             for index, step, slots in zip(
                 segment.indices, segment.steps, segment.slots, strict=True
             ):

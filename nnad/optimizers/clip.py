@@ -11,7 +11,7 @@ from nnad.autodiff import Tensor
 from nnad.autodiff.tensor import perform
 from nnad.optimizers.base import parameter_list
 
-__all__ = ["clip_grad_norm", "clip_grad_value", "grad_norm"]
+__all__ = ["clip_grad_norm", "clip_grad_value", "grad_norm", "norm_of", "scale_to_norm"]
 
 
 def grad_norm(params: Iterable[Tensor] | Tensor, norm_type: float = 2.0) -> float:
@@ -21,7 +21,7 @@ def grad_norm(params: Iterable[Tensor] | Tensor, norm_type: float = 2.0) -> floa
         params: parameters; those without a gradient count nothing.
         norm_type: 2, or any other p of a p-norm, or infinity.
     """
-    return _norm(_gradients(parameter_list(params, "grad_norm")), norm_type)
+    return norm_of(_gradients(parameter_list(params, "grad_norm")), norm_type)
 
 
 def clip_grad_norm(
@@ -53,11 +53,8 @@ def clip_grad_norm(
 
     def clip() -> float:
         gradients = _gradients(params)
-        norm = _norm(gradients, norm_type)
-        factor = max_norm / (norm + 1e-6)
-        if not factor >= 1.0:
-            for grad in gradients:
-                np.multiply(grad, factor, grad)
+        norm = norm_of(gradients, norm_type)
+        scale_to_norm(gradients, norm, max_norm)
         return norm
 
     return perform("clip_grad_norm", clip, params=params, max_norm=max_norm, norm_type=norm_type)
@@ -79,7 +76,7 @@ def clip_grad_value(params: Iterable[Tensor] | Tensor, limit: float) -> float:
 
     def clip() -> float:
         gradients = _gradients(params)
-        norm = _norm(gradients, 2.0)
+        norm = norm_of(gradients)
         for grad in gradients:
             np.clip(grad, -limit, limit, out=grad)
         return norm
@@ -108,7 +105,16 @@ def _joined(gradients: list[np.ndarray]) -> list[np.ndarray]:
     return gradients
 
 
-def _norm(gradients: Sequence[np.ndarray], norm_type: float) -> float:
+def scale_to_norm(gradients: Sequence[np.ndarray], norm: float, max_norm: float) -> None:
+    """Scale in place what has the norm `norm`, as `clip_grad_norm` does."""
+    factor = max_norm / (norm + 1e-6)
+    if not factor >= 1.0:
+        for grad in gradients:
+            np.multiply(grad, factor, grad)
+
+
+def norm_of(gradients: Sequence[np.ndarray], norm_type: float = 2.0) -> float:
+    """The norm of arrays together, as if they were one vector."""
     if norm_type == math.inf:
         return max((float(np.max(np.abs(g), initial=0.0)) for g in gradients), default=0.0)
     if norm_type != 2.0:
@@ -125,7 +131,7 @@ def _at_least_single(grad: np.ndarray) -> np.ndarray:
 
 def _scaled_norm(gradients: Sequence[np.ndarray]) -> float:
     """The 2-norm where squares overflow, though the norm itself may not."""
-    peak = _norm(gradients, math.inf)
+    peak = norm_of(gradients, math.inf)
     if not math.isfinite(peak):
         return peak
     return peak * math.sqrt(sum(float(np.sum(np.square(g / peak))) for g in gradients))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from nnad.autodiff.tensor import Leaf
 from nnad.errors import ShapeError
 from nnad.layers.parameter import Parameter, house
 
-__all__ = ["Moved", "Run", "Segment", "flat_view", "segments_of"]
+__all__ = ["Division", "Moved", "Run", "Segment", "Undivided", "flat_view", "segments_of"]
 
 SCRATCH_VECTORS = 2
 BLOCK = 2**14  # numbers that a kernel updates at once: its dozen passes over them stay in the cache
@@ -39,6 +39,36 @@ class Run(NamedTuple):
 
     blocks: Sequence[tuple[np.ndarray, ...]]
     step: int
+
+
+class Division(Protocol):
+    """How processes divide the numbers of flat vectors among them.
+
+    Attributes:
+        rank: the number of this process.
+    """
+
+    rank: int
+
+    def part(self, flat: np.ndarray, rank: int) -> slice:
+        """The stretch of a vector of parameters that a process updates."""
+
+    def vectors(self, size: int, dtype: np.dtype) -> list[np.ndarray]:
+        """A vector of zeros of each process, which all of them see."""
+
+
+class Undivided:
+    """The division of a process alone."""
+
+    rank = 0
+
+    def part(self, flat: np.ndarray, rank: int) -> slice:
+        """All of it."""
+        return slice(0, flat.size)
+
+    def vectors(self, size: int, dtype: np.dtype) -> list[np.ndarray]:
+        """Its own alone."""
+        return [np.zeros(size, dtype)]
 
 
 def _address(array: np.ndarray) -> int:
@@ -139,10 +169,11 @@ class Segment:
         params: the parameters.
         slot_shapes: gives the shapes of a parameter's slots by name, from its own shape.
         per_parameter: update each parameter on its own, in its own shape.
+        division: which stretch this process updates; not with `per_parameter`.
 
     Attributes:
         steps: updates done, per parameter: one that had no gradient was skipped.
-        whole: (parameters, gradients, *slots), flat vectors.
+        whole: (parameters, gradients, *slots), flat vectors, as far as this process updates them.
     """
 
     def __init__(
@@ -151,6 +182,7 @@ class Segment:
         params: Sequence[Tensor],
         slot_shapes: Callable[[tuple[int, ...]], Mapping[str, tuple[int, ...]]],
         per_parameter: bool = False,
+        division: Division | None = None,
     ) -> None:
         self.indices = list(indices)
         self.params = list(params)
@@ -165,21 +197,35 @@ class Segment:
         most = max(p.size for p in self.params) if per_parameter else min(self.flat.size, BLOCK)
         self.scratch = [np.empty(most, self.flat.dtype) for _ in range(SCRATCH_VECTORS)]
         self.steps = [0] * len(self.params)
+        self.division = division or Undivided()
+        self.own = self.division.part(self.flat, self.division.rank)
         self._make_slots([slot_shapes(shape) for shape in shapes])
-        self.whole = (self.flat, self.flat_grad, *self.flat_slots)
+        self._vectors = (self.flat, self.flat_grad, *self.flat_slots)
+        self.whole = tuple(vector[self.own] for vector in self._vectors)
         self.blocks = [] if per_parameter else self._blocks(0, self.flat.size)
 
     def _make_slots(self, shapes: Sequence[Mapping[str, tuple[int, ...]]]) -> None:
         """One zero vector a slot, and views of it per parameter."""
         self.flat_slots: list[np.ndarray] = []
+        self._slots_by_rank: list[list[np.ndarray]] = []
         self.slots: list[dict[str, np.ndarray]] = [{} for _ in self.params]
         for name in shapes[0]:
             own = [shape[name] for shape in shapes]
             size = sum(int(np.prod(shape, dtype=int)) for shape in own)
-            flat = np.zeros(size, self.flat.dtype)
+            by_rank = self.division.vectors(size, self.flat.dtype)
+            flat = by_rank[self.division.rank]
+            self._slots_by_rank.append(by_rank)
             self.flat_slots.append(flat)
             for slots, view in zip(self.slots, _cut(flat, own), strict=True):
                 slots[name] = view
+
+    def collect_slots(self) -> None:
+        """Copy from the other processes the stretches of the slots that they update."""
+        for by_rank, mine in zip(self._slots_by_rank, self.flat_slots, strict=True):
+            for rank, theirs in enumerate(by_rank):
+                if theirs is not mine:
+                    part = self.division.part(self.flat, rank)
+                    mine[part] = theirs[part]
 
     def _adopt_buffers(self) -> None:
         """Hold the very objects that `backward()` writes into, so that `is` tells them."""
@@ -245,11 +291,12 @@ class Segment:
             yield Run(blocks, self.steps[first])
 
     def _blocks(self, begin: int, end: int) -> list[tuple[np.ndarray, ...]]:
-        """The flat vectors from `begin` to `end`, cut into blocks."""
+        """The flat vectors from `begin` to `end`, as far as they are updated, cut into blocks."""
+        begin, end = max(begin, self.own.start), min(end, self.own.stop)
         bounds = [slice(i, min(i + BLOCK, end)) for i in range(begin, end, BLOCK)]
         return [
             (
-                *(array[part] for array in self.whole),
+                *(vector[part] for vector in self._vectors),
                 *(vector[: part.stop - part.start] for vector in self.scratch),
             )
             for part in bounds
@@ -265,6 +312,7 @@ def segments_of(
     indexed: Sequence[tuple[int, Tensor]],
     slot_shapes: Callable[[tuple[int, ...]], Mapping[str, tuple[int, ...]]],
     per_parameter: bool = False,
+    division: Division | None = None,
 ) -> list[Segment]:
     """Divide numbered parameters into as few segments as their places in memory allow.
 
@@ -286,7 +334,7 @@ def segments_of(
         else:
             kept.append(run)
     return [
-        Segment([i for i, _ in run], [p for _, p in run], slot_shapes, per_parameter)
+        Segment([i for i, _ in run], [p for _, p in run], slot_shapes, per_parameter, division)
         for run in [*kept, *loose.values()]
     ]
 

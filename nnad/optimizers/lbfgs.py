@@ -85,6 +85,8 @@ class LBFGS(Optimizer):
     array([1., 1.])
     """
 
+    divisible = False
+
     def __init__(
         self,
         params: Params,

@@ -78,6 +78,7 @@ class Adafactor(Optimizer):
     """
 
     per_parameter = True
+    divisible = False
 
     def __init__(
         self,
@@ -224,6 +225,7 @@ class Muon(Optimizer):
     """
 
     per_parameter = True
+    divisible = False
 
     def __init__(
         self,

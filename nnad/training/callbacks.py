@@ -39,6 +39,13 @@ class Callback:
     def on_step_end(self, trainer: Trainer) -> None:
         """After each update; ``trainer.step_loss`` is its loss."""
 
+    def reads_gradients(self, trainer: Trainer) -> bool:
+        """Whether :meth:`on_step_end` of the step that is being done looks at gradients.
+
+        Several processes otherwise leave each other's parts of them where they are.
+        """
+        return False
+
     def on_epoch_end(self, trainer: Trainer, row: Mapping[str, float]) -> None:
         """After an epoch and its validation; `row` is its row of the history."""
 

@@ -293,8 +293,8 @@ def make_trainer(
         batching=batching,
         seed=config.seed,
         callbacks=callbacks,
-        compile=settings.compile if group.size == 1 else False,
-        threads=settings.threads,
+        compile=settings.compile,
+        threads=threads_of(config, group),
     )
 
 
@@ -362,14 +362,20 @@ def progress(config: Config) -> list[Callback]:
     return [] if wanted is False else [Progress(always=wanted is True)]
 
 
+def threads_of(config: Config, group: Communicator) -> int | str:
+    """Threads of a process, one of a group: the cores of a machine are shared out among them."""
+    threads = config.trainer.threads
+    if threads == "auto" and group.local_size > 1:
+        return max(1, (os.cpu_count() or 1) // group.local_size)
+    return threads
+
+
 def limit_threads(config: Config, stack: ExitStack) -> None:
     """Hold the matrix products to the configured number of threads while `stack` is open.
 
     Processes that share a machine share its cores.
     """
-    threads = config.trainer.threads
-    if threads == "auto" and world().local_size > 1:
-        threads = max(1, (os.cpu_count() or 1) // world().local_size)
+    threads = threads_of(config, world())
     if threads != "auto":
         from threadpoolctl import threadpool_limits
 

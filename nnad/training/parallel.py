@@ -1,11 +1,12 @@
 """Training by several processes as by one: data parallel.
 
 Every process holds the whole model and takes its share of the rows of each batch.  The gradients,
-each summed over its rows with their weights, are added up over all processes in one message over
-the flat buffer and divided by the sum of all weights: what one process computes from the whole
-batch, but for the order of the additions.  Random masks are those of the whole batch, batch
-normalisation uses the rows of all, and what is decided (stopping, diverging, heeding a signal) is
-decided from numbers that all processes hold alike.
+each summed over its rows with their weights, are added up over all processes and divided by the sum
+of all weights: what one process computes from the whole batch, but for the order of the additions.
+Processes of one machine do so in shared memory, each a stretch of the gradient, and each updates
+that stretch of the parameters; others in one message over the flat buffer.  Random masks are those
+of the whole batch, batch normalisation uses the rows of all, and what is decided (stopping,
+diverging, heeding a signal) is decided from numbers that all processes hold alike.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ from nnad.data.dataset import Split
 from nnad.distributed import Communicator
 from nnad.distributed.collective import synchronizing_batch_norm
 from nnad.errors import DivergedError, NnadError
+from nnad.layers import BatchNorm1d, BatchNorm2d
 from nnad.ops.noise import sharing_draws
+from nnad.optimizers.clip import norm_of, scale_to_norm
 from nnad.training.callbacks import Interruption
+from nnad.training.shared import SharedParameters
+from nnad.training.step_programs import StepPrograms
 from nnad.training.trainer import Trainer, predict, weight_of
 
 __all__ = ["ParallelTrainer", "predict_together"]
@@ -43,6 +48,8 @@ class ParallelTrainer(Trainer):
         arguments: those of `Trainer`, the same in every process.
     """
 
+    compiled_actions = ("update",)  # clipping waits for messages
+
     def __init__(
         self,
         *arguments: Any,
@@ -51,7 +58,10 @@ class ParallelTrainer(Trainer):
         **keywords: Any,
     ) -> None:
         super().__init__(*arguments, **keywords)
+        if synchronize_batch_norm and has_batch_norm(self.model):
+            self.programs = StepPrograms(self, False, 1)  # messages within a gradient
         self.communicator = communicator
+        self.shared: SharedParameters | None = None
         self.synchronize_batch_norm = synchronize_batch_norm
         self.batching["part"] = (communicator.rank, communicator.size)
         self.signal: int | None = None  # agreed by all processes to be heeded
@@ -62,12 +72,14 @@ class ParallelTrainer(Trainer):
         self.flat_weights = [buffer.data for buffer in self.model.flatten().values()]
         for weights in self.flat_weights:
             self.communicator.broadcast(weights)
+        if self.shared is None:
+            self.shared = SharedParameters.of(self.model, self.optimizer, self.communicator)
+            self.flat_weights = [buffer.data for buffer in self.model.flat.values()]
+            self.flat_gradients = [buffer.grad for buffer in self.model.flat.values()]
 
     # The gradient of a batch that is shared -----------------------------------------------------
 
     def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
-        for gradient in self.flat_gradients:
-            gradient[...] = 0
         loss_sum = weight_sum = 0.0
         culprit: tuple[Any, Batch] | None = None
         for batch in batches:
@@ -80,12 +92,49 @@ class ParallelTrainer(Trainer):
                 weight_sum += weight
                 if culprit is None and not math.isfinite(float(loss.data)):
                     culprit = loss, batch
+        for p in self.parameters:
+            if p.grad is None:
+                p.leaf.buffer[...] = 0
         loss_sum, weight_sum = self.agree(loss_sum, weight_sum, culprit)
+        if weight_sum:
+            self.average_gradients(weight_sum)
+            if self.programs.kind is None:
+                self.programs.decide(self.communicator.sum(np.array([self.programs.gain]))[0])
+        return loss_sum, weight_sum
+
+    def average_gradients(self, weight: float) -> None:
+        """Sum the gradient over all processes, or the own stretches of it, over `weight`."""
+        if self.shared is not None:
+            self.shared.average_gradients(weight)
+            return
         for gradient in self.flat_gradients:
             self.communicator.sum(gradient)
-            if weight_sum:
-                gradient /= weight_sum
-        return loss_sum, weight_sum
+            gradient /= weight
+
+    def clip_gradients(self) -> float:
+        if self.shared is None:
+            return super().clip_gradients()
+        stretches = self.shared.own_gradients()
+        norm = self.norm_of_all(stretches)
+        if self.clip_value is not None:
+            for stretch in stretches:
+                np.clip(stretch, -self.clip_value, self.clip_value, out=stretch)
+        if self.clip_norm is not None:
+            if self.clip_value is not None:
+                norm = self.norm_of_all(stretches)
+            scale_to_norm(stretches, norm, self.clip_norm)
+        return norm
+
+    def norm_of_all(self, stretches: Sequence[np.ndarray]) -> float:
+        """The norm of the stretches of all processes together."""
+        square = np.square(norm_of(stretches), dtype=np.float64)
+        return math.sqrt(self.communicator.sum(np.array([square]))[0])
+
+    def update_parameters(self) -> None:
+        super().update_parameters()
+        if self.shared is not None:
+            wanted = any(callback.reads_gradients(self) for callback in self.callbacks)
+            self.shared.exchange_values(gradients_too=wanted)
 
     def add_share(self, batch: Batch, weight: float) -> Any:
         """Add the gradient of this process's rows, times their weights; returns their mean loss.
@@ -102,9 +151,7 @@ class ParallelTrainer(Trainer):
                 output = self.model(batch.x)
                 output.backward(np.zeros(output.shape, output.dtype))
                 return None
-            loss = self.batch_loss(batch)
-            loss.backward(np.asarray(weight, loss.dtype))
-            return loss
+            return self.programs.gradient(batch, np.float64(weight))
 
     def agree(
         self, loss_sum: float, weight_sum: float, culprit: tuple[Any, Batch] | None
@@ -171,6 +218,11 @@ class ParallelTrainer(Trainer):
             for _, statistics in self.model.named_buffers():
                 self.communicator.broadcast(statistics)
         return predict_together(self.model, x, self.communicator, self.batch_size)
+
+
+def has_batch_norm(model: Any) -> bool:
+    """Whether there is a layer that normalises over the rows of a batch."""
+    return any(isinstance(module, (BatchNorm1d, BatchNorm2d)) for module in model.modules())
 
 
 def predict_together(

@@ -18,6 +18,7 @@ import numpy as np
 
 from nnad.autodiff.tensor import Tensor
 from nnad.autodiff.walk import Subgraph
+from nnad.data.batches import Batch
 from nnad.errors import CannotCompile
 from nnad.optimizers import LBFGS
 from nnad.training.state import capture, restore
@@ -48,6 +49,8 @@ class StepPrograms:
 
     Attributes:
         kind: "eager", "numpy" or "native"; None until it is decided.
+        gain: seconds that native programs would save over the run, once that is known.
+        clip, update: clip the gradient, and update the parameters.
     """
 
     def __init__(self, trainer: Any, wanted: bool | str, threads: int | str) -> None:
@@ -55,6 +58,7 @@ class StepPrograms:
         self.wanted = wanted
         self.threads = threads
         self.kind: str | None = None if wanted == "auto" else "native" if wanted else "eager"
+        self.gain = 0.0
         self.clip: Callable[[], float] = trainer.clip_gradients
         self.update: Callable[[], Any] = trainer.optimizer.step
         self._gradient: Any = None
@@ -70,25 +74,29 @@ class StepPrograms:
         if recorded is not None and self.wanted == "auto":
             self.kind = recorded
 
-    def gradient(self, x: Any, y: Any, weight: Any, seed: Any) -> Any:
-        """Add the gradient of a batch to the parameters' gradients; returns the loss."""
-        arguments = x, y, weight, seed
+    def gradient(self, batch: Batch, seed: Any) -> Any:
+        """Add the gradient of a batch, times `seed`, to the parameters' gradients.
+
+        Returns:
+            The loss.
+        """
+        arguments = batch.x, batch.y, batch.weight, seed
         if self.kind is None:
             loss = self.trainer.batch_gradient(*arguments)
-            self._decide(loss)
+            self.gain = worth_native_seconds(loss, self.trainer.total_steps)
             return loss
         if self.kind == "eager":
             return self._eagerly(arguments)
-        if len(x) != self.trainer.batch_size:  # a program for the last batch alone does not pay
+        if batch.rows_of_all != self.trainer.batch_size:  # for the last batch alone it does not pay
             return self.trainer.batch_gradient(*arguments)
         if self._gradient is None:
             self._make(arguments)
         return self._gradient(*arguments)
 
-    def _decide(self, loss: Tensor) -> None:
-        """Choose after the first step, which was an eager one, by what it did."""
+    def decide(self, gain: float) -> None:
+        """Choose after the first step, which was an eager one, by what native ones would save."""
         self.kind = "eager"
-        if worth_native_seconds(loss, self.trainer.total_steps) > 0:
+        if gain > 0:
             from nnad.compiler.choice import choose_backend  # short runs do without the compiler
 
             self.kind = choose_backend("auto")
@@ -106,35 +114,52 @@ class StepPrograms:
         return loss
 
     def _make(self, arguments: Any) -> None:
-        """Make the programs by a step that is then undone.
+        """Make the program of the gradient, and have the others made where they are first called.
 
-        A recorded step is computed by eager operations; were it to count, a run would depend on
-        where it was interrupted. NumPy's programs gain nothing on clipping and update.
+        NumPy's programs gain nothing on clipping and update.
+        """
+        trainer = self.trainer
+
+        def attempt(program: Any) -> None:
+            trainer.optimizer.zero_grad()
+            for _ in range(min(2, trainer.accumulate)):  # stored, then added
+                program(*arguments)
+
+        self._gradient = self._program(trainer.batch_gradient, attempt)
+        if self.kind == "native" and not isinstance(trainer.optimizer, LBFGS):
+            for name in trainer.compiled_actions:
+                setattr(self, name, self._made_when_called(name))
+
+    def _made_when_called(self, name: str) -> Callable[[], Any]:
+        """The action `name`, made into a program by its first call."""
+        eager = getattr(self, name)
+
+        def first() -> Any:
+            program = self._program(eager, lambda program: program())
+            setattr(self, name, program)
+            return program()
+
+        return first
+
+    def _program(self, function: Any, attempt: Callable[[Any], None]) -> Any:
+        """`function` compiled, or itself if it cannot be, by a first call that is then undone.
+
+        A recorded call is computed by eager operations; were it to count, a run would depend on
+        where it was interrupted.
         """
         from nnad.compiler import compile
 
+        backend = "numpy" if self.kind == "numpy" else "auto"
+        program = compile(function, backend=backend, threads=self.threads)
         trainer = self.trainer
-        options: Any = {
-            "backend": "numpy" if self.kind == "numpy" else "auto",
-            "threads": self.threads,
-        }
-        eager = trainer.batch_gradient, self.clip, self.update
-        self._gradient = compile(trainer.batch_gradient, **options)
-        if self.kind == "native" and not isinstance(trainer.optimizer, LBFGS):
-            self.clip = compile(trainer.clip_gradients, **options)
-            self.update = compile(trainer.optimizer.step, **options)
         state, gradients = capture(trainer), [(p, _copied(p.grad)) for p in trainer.parameters]
         try:
-            trainer.optimizer.zero_grad()
-            for _ in range(min(2, trainer.accumulate)):  # stored, then added
-                self._gradient(*arguments)
-            if self.kind == "native" and not isinstance(trainer.optimizer, LBFGS):
-                self.clip()
-                self.update()
+            attempt(program)
+            return program
         except CannotCompile as problem:
             self.kind = "eager"
-            self._gradient, self.clip, self.update = eager
             warnings.warn(f"steps are not compiled: {problem}", stacklevel=2)
+            return function
         finally:
             restore(trainer, {**state, "programs": None})
             for p, gradient in gradients:

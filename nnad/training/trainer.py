@@ -129,6 +129,8 @@ class Trainer:
         stopped_early: whether patience ended the run.
     """
 
+    compiled_actions: tuple[str, ...] = ("clip", "update")
+
     def __init__(
         self,
         model: Any,
@@ -232,7 +234,7 @@ class Trainer:
         else:
             loss_sum, weight = self.compute_gradient(batches)
             if weight:
-                self.programs.update()
+                self.update_parameters()
         if weight:
             self.step_loss = loss_sum / weight
             self.loss_sum += loss_sum
@@ -285,6 +287,10 @@ class Trainer:
         self.optimizer.step(closure)
         return found[0]
 
+    def update_parameters(self) -> None:
+        """One update from the gradient that the parameters have."""
+        self.programs.update()
+
     def have_weight(self, batches: Sequence[Batch]) -> bool:
         """Whether any row of `batches` counts."""
         return any(map(weight_of, batches))
@@ -315,12 +321,14 @@ class Trainer:
             if not weight:
                 continue
             seed = None if self.accumulate == 1 else np.float64(weight)
-            loss = self.programs.gradient(batch.x, batch.y, batch.weight, seed)
+            loss = self.programs.gradient(batch, seed)
             value = float(loss.data)
             if not math.isfinite(value):
                 self.report_loss(loss if loss.requires_grad else self.batch_loss(batch), batch)
             loss_sum += value * weight
             weight_sum += weight
+        if self.programs.kind is None and weight_sum:
+            self.programs.decide(self.programs.gain)
         if self.accumulate > 1 and weight_sum:
             for p in self.parameters:
                 if p.grad is not None:

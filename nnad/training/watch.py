@@ -80,6 +80,10 @@ class Watch(Callback):
                 self._thin()
         self._prepare(trainer.step)
 
+    def reads_gradients(self, trainer: Trainer) -> bool:
+        """Before a step that is recorded."""
+        return (trainer.step + 1) % self.interval == 0
+
     def _prepare(self, step: int) -> None:
         """Keep the weights before a step that is to be recorded."""
         if (step + 1) % self.interval == 0:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 
 import numpy as np
@@ -10,13 +11,40 @@ import nnad
 from nnad.autodiff.checking import check_grads
 from nnad.data.dataset import Split
 from nnad.distributed import all_reduce_sum, share_of, spread, world
-from nnad.errors import ConfigError, DivergedError
+from nnad.distributed.shared_memory import IN_MEMORY
+from nnad.errors import ConfigError, DivergedError, NnadError
 from nnad.layers import BatchNorm1d, Dropout, GaussianNoise, Linear, Sequential, Tanh
+from nnad.training.callbacks import Callback
 from nnad.training.parallel import ParallelTrainer, predict_together
+from nnad.training.shared import SharedParameters
+from nnad.training.state import capture
 from nnad.training.trainer import Trainer
 
 group = world()
 RANKS = np.arange(group.size)
+
+
+@contextmanager
+def without_shared_memory():
+    """Within the block the processes seem to be on machines of their own."""
+    kept, type(group).shared_memory = type(group).shared_memory, lambda self, size: None
+    try:
+        yield
+    finally:
+        type(group).shared_memory = kept
+
+
+def memory_that_all_see():
+    before = set(IN_MEMORY.iterdir()) if IN_MEMORY.is_dir() else set()
+    assert group.shared_memory(2**60) is None
+    memory = group.shared_memory(5)
+    assert [part.tolist() for part in memory] == [[0] * 5] * group.size
+    group.meet()
+    memory[group.rank][:] = group.rank + 1
+    group.meet()
+    assert [part[4] for part in memory] == [rank + 1 for rank in RANKS]
+    if IN_MEMORY.is_dir():
+        assert not {p for p in set(IN_MEMORY.iterdir()) - before if p.name.startswith("nnad")}
 
 
 def calls():
@@ -90,7 +118,7 @@ def derivative_of_a_sum_over_processes():
         check_grads(lambda x: all_reduce_sum(np.tanh(x)), x)
 
 
-def job(kind, batch_norm, weight, rows=53, epochs=3, rate=0.05, **keywords):
+def job(kind, batch_norm, weight, rows=53, epochs=3, rate=0.05, optimizer="SGD", **keywords):
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(rows, 4)), rng.normal(size=(rows, 2))
     model = Sequential(
@@ -104,37 +132,111 @@ def job(kind, batch_norm, weight, rows=53, epochs=3, rate=0.05, **keywords):
     trainer = kind(
         model,
         nnad.losses.mse,
-        nnad.optimizers.SGD(model.parameters(), lr=rate, momentum=0.9),
+        make_optimizer(optimizer, model, rate),
         epochs=epochs,
         batch_size=8,  # the last batch of 53 rows has 5, of 49 rows 1
-        clip_norm=1.0,
         seed=7,
-        **keywords,
+        **{"clip_norm": 1.0} | keywords,
     )
+    if trainer.ema is not None:
+        trainer.ema = nnad.optimizers.EMA(model.parameters(), trainer.ema)
     split = Split(x, y, rng.integers(0, 3, rows).astype(float) if weight else None)
     history = trainer.fit(split, Split(x[:20], y[:20], None))
     return history, model
 
 
+def make_optimizer(name, model, rate):
+    more = {"momentum": 0.9} if name == "SGD" else {}
+    return getattr(nnad.optimizers, name)(model.parameters(), lr=rate, **more)
+
+
 def parallel_equals_serial():
-    for rows, batch_norm, weight, accumulate in [
-        (53, False, False, 1),
-        (53, True, True, 1),
-        (49, False, True, 1),
-        (53, False, True, 2),
+    for rows, batch_norm, weight, options in [
+        (53, False, False, {}),
+        (53, True, True, {}),
+        (49, False, True, {"clip_value": 0.02}),
+        (49, False, True, {"clip_value": 0.02, "clip_norm": None}),
+        (53, False, True, {"accumulate": 2, "clip_norm": None}),
+        (53, False, False, {"compile": True}),
+        (53, True, False, {"compile": True}),
     ]:
-        settings = {"rows": rows, "accumulate": accumulate}
-        serial, one = job(Trainer, batch_norm, weight, **settings)
-        together, many = job(ParallelTrainer, batch_norm, weight, communicator=group, **settings)
-        for name in ("train_loss", "val_loss"):
-            np.testing.assert_allclose(together[name], serial[name], rtol=1e-12)
-        for name, array in many.state_dict().items():
-            np.testing.assert_allclose(array, one.state_dict()[name], rtol=1e-9, atol=1e-12)
+        serial, one = job(Trainer, batch_norm, weight, rows=rows, **options | {"compile": False})
+        for shared in (True, False):
+            with nullcontext() if shared else without_shared_memory():
+                together, many = job(
+                    ParallelTrainer, batch_norm, weight, rows=rows, communicator=group, **options
+                )
+            for name in ("train_loss", "val_loss"):
+                np.testing.assert_allclose(together[name], serial[name], rtol=1e-12)
+            for name, array in many.state_dict().items():
+                np.testing.assert_allclose(array, one.state_dict()[name], rtol=1e-9, atol=1e-12)
         x = np.random.default_rng(0).normal(size=(1300, 4))
         many.eval()
         np.testing.assert_allclose(
             predict_together(many, x, group), many(x).data, rtol=1e-12, atol=1e-14
         )
+
+
+class Lookout(Callback):
+    """Keeps the whole state, and the norms of the gradients, after every step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_step_end(self, trainer):
+        if group.leads:
+            norms = [np.linalg.norm(p.grad) for p in trainer.parameters]
+            self.seen.append((capture(trainer)["optimizer"]["state"], norms))
+
+    def reads_gradients(self, trainer):
+        return group.leads
+
+
+def the_leader_sees_the_whole_state():
+    for optimizer in ("Adam", "RMSprop", "Muon"):
+        one, many = Lookout(), Lookout()
+        settings = {"optimizer": optimizer, "rate": 0.01}
+        job(Trainer, False, False, callbacks=[one], **settings)
+        job(ParallelTrainer, False, False, callbacks=[many], communicator=group, **settings)
+        for (state, norms), (found, others) in zip(one.seen, many.seen, strict=group.leads):
+            np.testing.assert_allclose(others, norms, rtol=1e-9, atol=1e-12)
+            for number, slots in state.items():
+                for name, slot in slots.items():
+                    np.testing.assert_allclose(found[number][name], slot, rtol=1e-7, atol=1e-10)
+
+
+def every_optimizer_trains_alike():
+    for name in ("LBFGS", "Adafactor", "Lion", "NAdam"):
+        settings = {"optimizer": name, "rate": 1e-3, "ema": 0.9}
+        serial, one = job(Trainer, False, False, **settings)
+        together, many = job(ParallelTrainer, False, False, communicator=group, **settings)
+        np.testing.assert_allclose(together["val_loss"], serial["val_loss"], rtol=1e-9)
+        for key, array in many.state_dict().items():
+            np.testing.assert_allclose(array, one.state_dict()[key], rtol=1e-6, atol=1e-9)
+
+
+def compiled_steps_repeat_to_the_bit():
+    first, one = job(ParallelTrainer, False, False, communicator=group, compile=True)
+    second, other = job(ParallelTrainer, False, False, communicator=group, compile=True)
+    assert first["train_loss"] == second["train_loss"]
+    for name, array in one.state_dict().items():
+        np.testing.assert_array_equal(array, other.state_dict()[name])
+
+
+def what_is_shared_must_stay_there():
+    model = Sequential(Linear(3, 2))
+    optimizer = nnad.optimizers.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    shared = SharedParameters.of(model, optimizer, group)
+    assert shared is not None
+    model.astype("float64")
+    for p in model.parameters():
+        p.grad = np.ones(p.shape)
+    try:
+        optimizer.step()
+    except NnadError as error:
+        assert "moved out of the memory" in str(error)
+    else:
+        raise AssertionError("parameters elsewhere were updated in parts")
 
 
 def local_batch_norm_is_another_model():
@@ -180,12 +282,17 @@ def shares():
 
 CHECKS = [
     calls,
+    memory_that_all_see,
     leading,
     shares,
     dealing,
     a_leader_that_cannot_take_results_tells_all,
     derivative_of_a_sum_over_processes,
     parallel_equals_serial,
+    the_leader_sees_the_whole_state,
+    every_optimizer_trains_alike,
+    compiled_steps_repeat_to_the_bit,
+    what_is_shared_must_stay_there,
     local_batch_norm_is_another_model,
     local_batch_norm_takes_batches_of_any_size,
     divergence_is_told_alike,
