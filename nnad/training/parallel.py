@@ -58,11 +58,11 @@ class ParallelTrainer(Trainer):
         **keywords: Any,
     ) -> None:
         super().__init__(*arguments, **keywords)
-        if synchronize_batch_norm and has_batch_norm(self.model):
-            self.programs = StepPrograms(self, False, 1)  # messages within a gradient
         self.communicator = communicator
         self.shared: SharedParameters | None = None
         self.synchronize_batch_norm = synchronize_batch_norm
+        if has_batch_norm(self.model) and self.normalizes_together(self.batch_size):
+            self.programs = StepPrograms(self, False, 1)  # messages within a gradient
         self.batching["part"] = (communicator.rank, communicator.size)
         self.signal: int | None = None  # agreed by all processes to be heeded
         self._shares: list[Batch] = []  # of the current step, kept in case it diverges
@@ -91,7 +91,7 @@ class ParallelTrainer(Trainer):
                 loss_sum += float(loss.data) * weight
                 weight_sum += weight
                 if culprit is None and not math.isfinite(float(loss.data)):
-                    culprit = loss, batch
+                    culprit = loss if loss.requires_grad else self.batch_loss(batch), batch
         for p in self.parameters:
             if p.grad is None:
                 p.leaf.buffer[...] = 0
@@ -145,13 +145,17 @@ class ParallelTrainer(Trainer):
         assert batch.share is not None
         with ExitStack() as stack:
             stack.enter_context(sharing_draws(*batch.share))
-            if self.synchronize_batch_norm or batch.share[2] < 2 * self.communicator.size:
+            if self.normalizes_together(batch.rows_of_all):
                 stack.enter_context(synchronizing_batch_norm())
             if not weight:
                 output = self.model(batch.x)
                 output.backward(np.zeros(output.shape, output.dtype))
                 return None
             return self.programs.gradient(batch, np.float64(weight))
+
+    def normalizes_together(self, rows: int) -> bool:
+        """Whether batches of so many rows are normalised over those of all processes."""
+        return self.synchronize_batch_norm or rows < 2 * self.communicator.size
 
     def agree(
         self, loss_sum: float, weight_sum: float, culprit: tuple[Any, Batch] | None

@@ -262,14 +262,16 @@ def local_batch_norm_takes_batches_of_any_size():
 
 
 def divergence_is_told_alike():
-    try:
-        job(ParallelTrainer, False, False, communicator=group, rate=1e200, epochs=50)
-    except DivergedError as error:
-        told = group.gather_texts(str(error))
-        assert told == [told[0]] * group.size
-        assert "diverged at step" in told[0]
-    else:
-        raise AssertionError("did not diverge")
+    for compile in (False, True):
+        settings = {"communicator": group, "rate": 1e200, "epochs": 50, "compile": compile}
+        try:
+            job(ParallelTrainer, False, False, **settings)
+        except DivergedError as error:
+            told = group.gather_texts(str(error))
+            assert told == [told[0]] * group.size
+            assert "diverged at step" in told[0]
+        else:
+            raise AssertionError("did not diverge")
 
 
 def shares():
