@@ -114,7 +114,7 @@ class ParallelTrainer(Trainer):
     def clip_gradients(self) -> float:
         if self.shared is None:
             return super().clip_gradients()
-        stretches = self.shared.own_gradients()
+        stretches = self.shared.own_gradients
         norm = self.norm_of_all(stretches)
         if self.clip_value is not None:
             for stretch in stretches:

@@ -30,10 +30,10 @@ from nnad.distributed import Communicator, share_of
 from nnad.errors import NnadError
 from nnad.layers.parameter import FlatBuffer
 from nnad.optimizers.base import Optimizer
-from nnad.optimizers.flat import BLOCK
 
 __all__ = ["SharedParameters"]
 
+BLOCK = 2**17  # numbers that are added up at once, so that they are divided while in the cache
 CACHE_LINE = 64  # bytes
 
 
@@ -44,6 +44,10 @@ class SharedParameters:
         model: is moved into it.
         communicator: the processes.
         memory: bytes of each process, by rank.
+
+    Attributes:
+        values, gradients: for each flat buffer of the model the vectors of all processes, by rank.
+        own_gradients: the stretches of the gradient that this process is in charge of.
     """
 
     def __init__(self, model: Any, communicator: Communicator, memory: list[np.ndarray]) -> None:
@@ -59,7 +63,8 @@ class SharedParameters:
             mine = self.values[-1][self.rank], self.gradients[-1][self.rank]
             FlatBuffer.within(*mine, buffer.parameters)
         model.flatten()
-        self._scratch = [np.empty(min(BLOCK, g[0].size), g[0].dtype) for g in self.gradients]
+        mine = (vectors[self.rank] for vectors in self.gradients)
+        self.own_gradients = [vector[self._stretch(vector, self.rank)] for vector in mine]
 
     @classmethod
     def of(
@@ -113,21 +118,17 @@ class SharedParameters:
 
     # The parts of a step --------------------------------------------------------------------------
 
-    def own_gradients(self) -> list[np.ndarray]:
-        """The stretches of the gradient that this process is in charge of."""
-        mine = (vectors[self.rank] for vectors in self.gradients)
-        return [vector[self._stretch(vector, self.rank)] for vector in mine]
-
     def average_gradients(self, weight: float) -> None:
-        """Sum the own stretches over all processes, in the order of their ranks, over `weight`."""
-        for vectors, scratch in zip(self.gradients, self._scratch, strict=True):
-            owned = self._stretch(vectors[0], self.rank)
-            for begin in range(owned.start, owned.stop, BLOCK):
-                span = slice(begin, min(begin + BLOCK, owned.stop))
-                total = np.add(vectors[0][span], vectors[1][span], scratch[: span.stop - begin])
-                for vector in vectors[2:]:
-                    total += vector[span]
-                np.divide(total, weight, vectors[self.rank][span])
+        """Sum the own stretches over all processes, over `weight`."""
+        for vectors, own in zip(self.gradients, self.own_gradients, strict=True):
+            part = self._stretch(vectors[0], self.rank)
+            others = [v[part] for rank, v in enumerate(vectors) if rank != self.rank]
+            for begin in range(0, own.size, BLOCK):
+                span = slice(begin, begin + BLOCK)
+                total = own[span]
+                for other in others:
+                    total += other[span]
+                total /= weight
 
     def exchange_values(self, gradients_too: bool) -> None:
         """Copy the stretches of the parameters that others have updated.
