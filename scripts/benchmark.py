@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from benchmarks import estimators, harness, tables
+from benchmarks import estimators, harness, parallel, tables
 from benchmarks.job import LIBRARIES
 from benchmarks.workloads import WORKLOADS
 
@@ -36,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sections = sorted({estimators.SECTION, *(w.section for w in WORKLOADS)})
+    sections = sorted({estimators.SECTION, parallel.SECTION, *(w.section for w in WORKLOADS)})
     names = [w.name for w in WORKLOADS]
     parser.add_argument(
         "workloads", nargs="*", metavar="WORKLOAD", choices=[*sections, *names, []],
@@ -77,9 +79,14 @@ def main() -> int:
         agree = agree and all(r.agrees for r in results)
         pages.append(tables.workload_table(workload, results))
         print(pages[-1], flush=True)
-    if not wanted or estimators.SECTION in wanted:
-        pages.append("\n".join(estimators.table()) + "\n")
-        print(pages[-1], flush=True)
+    more: dict[str, Callable[[], Iterator[str]]] = {
+        estimators.SECTION: estimators.table,
+        parallel.SECTION: partial(parallel.table, options.rounds, options.patience),
+    }
+    for section, table in more.items():
+        if not wanted or section in wanted:
+            pages.append("\n".join(table()) + "\n")
+            print(pages[-1], flush=True)
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
         options.write.write_text(HEAD + "\n".join(pages), encoding="utf-8")

@@ -89,3 +89,20 @@ def test_what_others_use_of_the_machine_is_seen(
     monkeypatch.setattr(quiet.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(quiet, "busy_seconds", lambda: next(used))
     assert quiet.Watch().others(own) == others
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_batch_are_timed_beside_one(harness, monkeypatch) -> None:
+    from benchmarks import parallel
+
+    pytest.importorskip("mpi4py")
+    monkeypatch.setattr(parallel, "SETTINGS", parallel.SETTINGS[:2])
+    lines = list(parallel.table(rounds=1, patience=0.0, steps=3))
+    if len(lines) == 2:
+        pytest.skip(lines[1])
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines[3:]]
+    assert [row[1:3] for row in cells] == [
+        [setting, way] for way in ("eager", "compiled") for setting in ("1 x 1", "2 x 1")
+    ]
+    assert [float(row[6]) for row in cells[::2]] == [1.0, 1.0]
+    assert all(float(row[6]) > 0 for row in cells)

@@ -160,7 +160,11 @@ def _same_values(instruction: Instruction, producers: dict[Value, Instruction]) 
     before = None if first is None else producers.get(first)
     if before is None or before.name != name or not isinstance(before.args[0], Value):
         return
-    undone = {"negative": _always, "reshape": _are_in_order, "transpose": _undo_each_other}
+    undone: dict[str, Callable[[Instruction, Instruction], bool]] = {
+        "negative": _always,
+        "reshape": _are_in_order,
+        "transpose": _undo_each_other,
+    }
     if name in undone and undone[name](before, instruction):
         yield before.args[0]
 

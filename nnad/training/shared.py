@@ -63,8 +63,8 @@ class SharedParameters:
             mine = self.values[-1][self.rank], self.gradients[-1][self.rank]
             FlatBuffer.within(*mine, buffer.parameters)
         model.flatten()
-        mine = (vectors[self.rank] for vectors in self.gradients)
-        self.own_gradients = [vector[self._stretch(vector, self.rank)] for vector in mine]
+        gradients = (vectors[self.rank] for vectors in self.gradients)
+        self.own_gradients = [vector[self._stretch(vector, self.rank)] for vector in gradients]
 
     @classmethod
     def of(
