@@ -3,13 +3,14 @@
 Values that an operation can write into a given array get a place in a few blocks of memory, shared
 by values whose lifetimes do not overlap; an elementwise operation writes over an input that nobody
 reads any more.  A gradient is computed right where it is to be collected.  What cannot be planned
-(the arguments of the step, results of operations without `out=`) is made anew by each run.
+(the arguments of the step, results of operations without `out=` or `place=`) is made anew by each
+run.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -22,14 +23,26 @@ ALIGNMENT = 64
 
 
 @cache
-def takes_out(forward: Callable[..., Any]) -> bool:
-    """Whether a forward function writes its result into an array it is given as `out=`."""
-    if isinstance(forward, np.ufunc):
-        return forward.nout == 1
+def takes(forward: Callable[..., Any], keyword: str) -> bool:
+    """Whether a function has a keyword argument of that name."""
     try:
-        return "out" in inspect.signature(forward).parameters
+        return keyword in inspect.signature(forward).parameters
     except (TypeError, ValueError):
         return False
+
+
+def takes_out(forward: Callable[..., Any]) -> bool:
+    """Whether a forward function writes its result into an array it is given as `out=`."""
+    return forward.nout == 1 if isinstance(forward, np.ufunc) else takes(forward, "out")
+
+
+def written_by(instruction: Instruction) -> Iterator[Value]:
+    """The results that an operation writes where it is told to."""
+    primitive = instruction.primitive
+    if primitive is not None and instruction.outputs:
+        if takes_out(primitive.forward):
+            yield instruction.outputs[0]
+        yield from (v for _, v in instruction.places if v in instruction.outputs)
 
 
 @dataclass
@@ -106,10 +119,9 @@ class _Planner:
         if self.everything:
             for value in instruction.outputs:
                 self._place_value(number, instruction, value)
-        elif instruction.primitive is not None and instruction.outputs:
-            value = instruction.outputs[0]
-            written = takes_out(instruction.primitive.forward) and value.base is None
-            if written and isinstance(value.array, np.ndarray):  # a number needs no place
+            return
+        for value in (*written_by(instruction), *instruction.scratch()):
+            if isinstance(value.array, np.ndarray) and value.base is None:  # no number, no view
                 self._place_value(number, instruction, value)
 
     def _place_value(self, number: int, instruction: Instruction, value: Value) -> None:
@@ -143,7 +155,7 @@ class _Planner:
         self, number: int, instruction: Instruction, value: Value
     ) -> np.ndarray | None:
         """The block of an input that dies here and has the output's very layout."""
-        if not _is_elementwise(instruction):
+        if not _is_elementwise(instruction) or value is not instruction.outputs[0]:
             return None
         inputs = list(dict.fromkeys(instruction.inputs()))
         for source in inputs:
@@ -173,7 +185,8 @@ class _Planner:
         return block
 
     def _release(self, number: int, instruction: Instruction) -> None:
-        for value in dict.fromkeys(v.root for v in (*instruction.inputs(), *instruction.outputs)):
+        touched = (*instruction.inputs(), *instruction.outputs, *instruction.scratch())
+        for value in dict.fromkeys(v.root for v in touched):
             if self.last_use.get(value, number) <= number and value in self.block_of:
                 self.free.append(self.block_of.pop(value))
                 self.live -= value.nbytes
@@ -230,14 +243,6 @@ def _last_uses(program: Program) -> dict[Value, int]:
     return last
 
 
-def _writes_out(producer: Instruction, value: Value) -> bool:
-    return (
-        producer.primitive is not None
-        and producer.outputs[0] is value
-        and takes_out(producer.primitive.forward)
-    )
-
-
 def _homes(
     program: Program, in_place: set[Instruction], everything: bool
 ) -> dict[Value, np.ndarray]:
@@ -265,7 +270,7 @@ def _homes(
         if (
             alone
             and value not in homes
-            and (everything or _writes_out(producer, value))
+            and (everything or value in written_by(producer))
             and producer.action is None
             and not producer.is_view
             and value.base is None

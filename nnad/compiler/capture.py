@@ -12,8 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,12 +20,15 @@ import numpy as np
 
 from nnad.autodiff.table import TABLE, Primitive
 from nnad.autodiff.tensor import DATA, Leaf, Node, Tensor, output_node, raw_of, state, wrap
+from nnad.compiler.arrays import arrays_in, checksum, forget, own, seen_as
+from nnad.compiler.buffers import takes
 from nnad.compiler.guards import SCALARS, Guards
 from nnad.compiler.program import EXTERNAL, INPUT, RESULT, Instruction, Program, Value, outline
 from nnad.compiler.standin import StandIn, make_stand_in, plain, watching
 from nnad.compiler.writes import SET, WRITE, WRITE_AT
 from nnad.errors import CannotCompile
 from nnad.ops.index import split_key
+from nnad.ops.places import Watched
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -71,7 +73,7 @@ class Capture:
         """What stands for one array argument of the step: a stand-in, or a Tensor around one."""
         array = raw_of(x)
         # A view of its own: the same array may be another argument, or a parameter's, as well.
-        array = array.view() if isinstance(array, np.ndarray) else _own(array)
+        array = array.view() if isinstance(array, np.ndarray) else own(array)
         value = Value(INPUT, array, f"x{len(self.inputs)}")
         self.inputs.append(value)
         self.values[id(array)] = value
@@ -102,7 +104,7 @@ class Capture:
         if not isinstance(x, Tensor):
             if type(x) is np.ndarray and id(x) not in self.values:
                 self._value(x)
-                self.seen[id(x)] = _checksum(x)
+                self.seen[id(x)] = checksum(x)
             return x
         array = raw_of(x)
         if isinstance(array, np.ndarray) and id(x) not in self.made and type(x) is not StandIn:
@@ -258,8 +260,7 @@ class Capture:
         self.results += 1
         self.values[key] = value
         if isinstance(array, np.ndarray):
-            forget = partial(_forget, self.values, key)
-            self.living[key] = weakref.ref(array, forget)
+            self.living[key] = weakref.ref(array, partial(forget, self.values, key))
         instruction.outputs.append(value)
         return value
 
@@ -272,6 +273,9 @@ class Capture:
             raise self.refusal(f"{primitive.name}, whose result is of another shape each time,")
         parents = [x.node if isinstance(x, Tensor) else None for x in args]
         metadata = self.bare(kwargs)
+        place = Watched()
+        if takes(primitive.forward, "place"):
+            metadata = {**metadata, "place": place}
         out, saved = primitive.forward(*raw, **metadata), None
         if primitive.residuals:
             out, saved = out
@@ -281,7 +285,7 @@ class Capture:
             and not primitive.nondifferentiable
             and any(parent is not None for parent in parents)
         )
-        out, saved = self._emit(primitive, raw, dict(kwargs), out, saved)
+        out, saved = self._emit(primitive, raw, dict(kwargs), out, saved, place.made)
         if primitive.nondifferentiable or not any(_is_genuine(x) for x in args):
             return self.hide(out)
         node = Node(primitive, raw, parents, self.hide(kwargs), out, saved) if recorded else None
@@ -294,7 +298,13 @@ class Capture:
         return self._value(array).kind != EXTERNAL or id(array) in self.lasting
 
     def _emit(
-        self, primitive: Primitive, raw: list[Any], kwargs: dict[str, Any], out: Any, saved: Any
+        self,
+        primitive: Primitive,
+        raw: list[Any],
+        kwargs: dict[str, Any],
+        out: Any,
+        saved: Any,
+        made: list[Any],
     ) -> tuple[Any, Any]:
         """Append the instruction; returns output and saved arrays, each an object of its own."""
         if not primitive.has_effect and any(out is x for x in raw):
@@ -308,7 +318,7 @@ class Capture:
             has_effect=primitive.has_effect,
             line=_user_line(),
         )
-        sources = list(_arrays_in((raw, self.bare(kwargs))))
+        sources = list(arrays_in((raw, self.bare(kwargs))))
         out, pattern = self._results(out, instruction, sources)
         instruction.pattern = pattern
         if primitive.residuals:
@@ -317,6 +327,8 @@ class Capture:
         if len(instruction.outputs) == 1 and not (primitive.has_effect or primitive.residuals):
             first = instruction.args[0] if instruction.args else None
             instruction.is_view = isinstance(first, Value) and pattern.base is first
+        results = [(x, self._value(x)) for x in arrays_in((out, saved))]
+        instruction.places = [(np.shape(x), seen_as(x, results)) for x in made]
         if primitive.has_effect:
             roots = [v.root for v in instruction.inputs()]
             instruction.writes = [root for root in roots if root.kind == EXTERNAL]
@@ -330,7 +342,7 @@ class Capture:
             return tuple(x for x, _ in pairs), tuple(v for _, v in pairs)
         if not isinstance(out, (np.ndarray, np.generic)) or id(out) in self.values:
             return out, None
-        out = _own(out)
+        out = own(out)
         value = self._result(out, instruction)
         if isinstance(out, np.ndarray) and out.base is not None:
             seen = next((x for x in sources if np.may_share_memory(out, x)), None)
@@ -426,7 +438,7 @@ class Capture:
         """Refuse a step that changed a plain array of its own unseen, after it had used it."""
         for key, before in self.seen.items():
             array = self.values[key].array
-            if key not in self.lasting and _checksum(array) != before:
+            if key not in self.lasting and checksum(array) != before:
                 raise DataDependentError(
                     f"an array of shape {array.shape} was changed in place by plain NumPy while "
                     "the step was compiled, which a replay would not do; keep it in a Tensor, pass "
@@ -452,31 +464,6 @@ class Capture:
 def _is_genuine(x: Any) -> bool:
     """Whether `x` is a Tensor to the user as well, not what stands for an array."""
     return isinstance(x, Tensor) and not x.is_stand_in
-
-
-def _checksum(array: np.ndarray) -> int:
-    return 0 if array.dtype.hasobject else zlib.crc32(np.ascontiguousarray(array).data)
-
-
-def _forget(values: dict[int, Value], key: int, dead: object) -> None:
-    """An array is gone, and its id may be another's: no value is known by it any more."""
-    values.pop(key, None)
-
-
-def _arrays_in(item: Any) -> Iterator[np.ndarray]:
-    """The arrays in nested lists, tuples and dicts."""
-    if isinstance(item, np.ndarray):
-        yield item
-    elif isinstance(item, (tuple, list, dict)):
-        for part in item.values() if isinstance(item, dict) else item:
-            yield from _arrays_in(part)
-
-
-def _own(x: Any) -> Any:
-    """`x` as an object that no other value is: scalars are often shared by the interpreter."""
-    if isinstance(x, np.bool_):
-        return np.asarray(x)
-    return x.copy() if isinstance(x, np.generic) else x
 
 
 def _user_line() -> str:

@@ -73,6 +73,8 @@ class Instruction:
         is_view: the output is a view of the first argument.
         pattern: the outputs in the structure that the forward function returns them in, None
             for one that is not a value of its own.
+        places: for each array that the forward function asks for, its shape and its value: an
+            output, one that only this call works in, or None for one that it must make anew.
         line: where the user's code called it, "file:line".
         facts: what the action's author tells back ends.
     """
@@ -87,6 +89,7 @@ class Instruction:
     writes: list[Value] = field(default_factory=list)
     is_view: bool = False
     pattern: Any = None
+    places: list[tuple[tuple[int, ...], Value | None]] = field(default_factory=list)
     line: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -94,6 +97,11 @@ class Instruction:
         """The values it reads, also those inside keyword arguments."""
         yield from values_in(self.args)
         yield from values_in(self.kwargs)
+
+    def scratch(self) -> Iterator[Value]:
+        """The arrays that only this call works in."""
+        own = (value for _, value in self.places if value is not None)
+        return (value for value in own if value not in self.outputs)
 
     def replace(self, mapping: dict[Value, Value]) -> None:
         """Read, and look into, other values in place of those in `mapping`."""

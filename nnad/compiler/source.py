@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from nnad.compiler.buffers import Plan, takes_out
+from nnad.compiler.buffers import Plan, takes_out, written_by
 from nnad.compiler.cache import write_source
 from nnad.compiler.program import EXTERNAL, INPUT, Instruction, Program, Value, values_in
+from nnad.ops.places import Planned
 
 
 class SourceWriter:
@@ -57,29 +58,17 @@ class SourceWriter:
             return [f"{self.reference(value)} = {call}"]
         if instruction.primitive is None:
             return self._collect(instruction)
-        if instruction.outputs and instruction.outputs[0] in self.plan.arrays:
-            if instruction.outputs[0] in self.plan.views:
-                return []
-            if self._is_written(instruction) and instruction.pattern is instruction.outputs[0]:
-                return [
-                    self._with_comment(self._call(instruction, instruction.outputs[0]), instruction)
-                ]
+        if not self.plan.views.isdisjoint(instruction.outputs):
+            return []
         call = self._call(instruction, self._planned_first(instruction))
         if not instruction.outputs:
             return [call]
-        written = instruction.outputs[0] if self._is_written(instruction) else None
-        line = f"{self._pattern(instruction.pattern, written)} = {call}"
-        copies = [
-            f"np.copyto({self.reference(v)}, {v.name})"
-            for v in instruction.outputs
-            if v in self.plan.arrays and v is not written
-        ]
-        return [self._with_comment(line, instruction), *copies]
-
-    def _is_written(self, instruction: Instruction) -> bool:
-        """Whether the operation writes its first output where the plan wants it."""
-        first = self._planned_first(instruction)
-        return first is not None and takes_out(instruction.primitive.forward)  # type: ignore[union-attr]
+        written = {v for v in written_by(instruction) if v in self.plan.arrays}
+        copied = [v for v in instruction.outputs if v in self.plan.arrays and v not in written]
+        if len(written) < len(instruction.outputs):
+            call = f"{self._pattern(instruction.pattern, written)} = {call}"
+        copies = [f"np.copyto({self.reference(v)}, {v.name})" for v in copied]
+        return [self._with_comment(call, instruction), *copies]
 
     def _with_comment(self, code: str, instruction: Instruction) -> str:
         value = instruction.outputs[0]
@@ -96,14 +85,25 @@ class SourceWriter:
         args += [f"{k}={self.expression(v)}" for k, v in instruction.kwargs.items()]
         if out is not None and takes_out(forward):
             args.append(f"out={self.reference(out)}")
+        if instruction.places:
+            places = [self._placed(shape, value) for shape, value in instruction.places]
+            of = instruction.outputs[0].name if instruction.outputs else "effect"
+            args.append(
+                f"place={self.name('Planned', Planned)}({self.name(f'places_{of}', places)})"
+            )
         return f"{function}({', '.join(args)})"
 
-    def _pattern(self, pattern: Any, written: Value | None) -> str:
+    def _placed(self, shape: tuple[int, ...], value: Value | None) -> np.ndarray | None:
+        """The array that an operation gets; the value that it is may have another shape."""
+        array = None if value is None else self.plan.arrays.get(value)
+        return None if array is None else array.reshape(shape)
+
+    def _pattern(self, pattern: Any, written: set[Value]) -> str:
         """The left side of an assignment: names of the results, in the structure they come in."""
         if isinstance(pattern, tuple):
             inner = ", ".join(self._pattern(p, written) for p in pattern)
             return f"({inner},)" if len(pattern) == 1 else f"({inner})"
-        if pattern is None or pattern is written:
+        if pattern is None or pattern in written:
             return "_"
         return pattern.name if pattern in self.plan.arrays else self.reference(pattern)
 

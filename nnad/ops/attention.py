@@ -22,6 +22,7 @@ from nnad.autodiff.tensor import is_recorded
 from nnad.errors import ShapeError
 from nnad.ops import linalg, special
 from nnad.ops.elementwise import where
+from nnad.ops.places import FRESH, filled
 from nnad.ops.reference import kernel, reference_jvp, with_reference
 from nnad.ops.shape import reshape, transpose
 
@@ -52,6 +53,12 @@ def _causal(queries: int, keys: int) -> np.ndarray:
     return np.tri(queries, keys, keys - queries, dtype=bool)
 
 
+@functools.lru_cache(maxsize=32)
+def _future(queries: int, keys: int) -> np.ndarray:
+    """True where a query does not see a key."""
+    return ~_causal(queries, keys)
+
+
 def _broadcast_mask(mask: Any, shape: tuple[int, ...]) -> Any:
     """A mask (query, key), (batch, query, key) or (batch, head, query, key) beside the scores."""
     batch, kv_heads, group, queries, keys = shape
@@ -72,48 +79,66 @@ def _broadcast_mask(mask: Any, shape: tuple[int, ...]) -> Any:
     return mask[:, :, None] if mask.ndim == 4 else mask
 
 
-def _probabilities(scores: np.ndarray, mask: Any, causal: bool) -> np.ndarray:
+def _probabilities(scores: np.ndarray, mask: Any, causal: bool, place: Any) -> np.ndarray:
     """Softmax of the masked scores over the keys, in place."""
     if causal:
-        np.copyto(scores, -np.inf, where=~_causal(*scores.shape[-2:]))
+        np.copyto(scores, -np.inf, where=_future(*scores.shape[-2:]))
     if mask is not None:
         mask = _broadcast_mask(mask, scores.shape)
         if mask.dtype == bool:
-            np.copyto(scores, -np.inf, where=~mask)
+            np.copyto(scores, -np.inf, where=place(np.logical_not, mask))
         else:
             scores += mask.astype(scores.dtype, copy=False)
     if scores.shape[-1] == 0:
         raise ShapeError("attention over a sequence of length 0; give it one key or more")
-    top = scores.max(axis=-1, keepdims=True)
-    if (causal or mask is not None) and np.isneginf(top).any():
+    top = place(np.maximum.reduce, scores, axis=-1, keepdims=True)
+    if (causal or mask is not None) and np.fmin.reduce(top, axis=None, initial=0) == -np.inf:
         raise ShapeError(
             "a query may attend to no key: its row of the mask is empty; allow it one key or more "
             "(for padding, let padded queries attend to themselves)"
         )
     scores -= top
     np.exp(scores, out=scores)
-    ones = np.ones(scores.shape[-1], scores.dtype)
-    scores /= (scores.reshape(-1, len(ones)) @ ones).reshape(top.shape)
+    ones = filled(scores.shape[-1], 1, scores.dtype)
+    scores /= place(np.matmul, scores.reshape(-1, len(ones)), ones).reshape(top.shape)
     return scores
 
 
 def _attend(
-    q: Any, k: Any, v: Any, mask: Any, drop: Any, heads: int, kv_heads: int, causal: bool, out: Any
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any,
+    drop: Any,
+    heads: int,
+    kv_heads: int,
+    causal: bool,
+    place: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The output (batch, time, features) and the probabilities."""
     head_size = q.shape[-1] // heads
-    scaled = q * q.dtype.type(1 / math.sqrt(head_size))
+    scaled = place(np.multiply, q, q.dtype.type(1 / math.sqrt(head_size)))
     queries = _views(scaled, heads, kv_heads, True)
     keys, values = _views(k, heads, kv_heads, False), _views(v, heads, kv_heads, False)
-    p = _probabilities(np.matmul(queries, keys.swapaxes(-1, -2)), mask, causal)
-    y = np.empty((*q.shape[:2], heads * values.shape[-1]), q.dtype) if out is None else out
-    used = p if drop is None else p * drop.reshape(p.shape)
+    p = _probabilities(place(np.matmul, queries, keys.swapaxes(-1, -2)), mask, causal, place)
+    y = place.empty((*q.shape[:2], heads * values.shape[-1]), q.dtype)
+    used = p if drop is None else place(np.multiply, p, drop.reshape(p.shape))
     np.matmul(used, values, out=_views(y, heads, kv_heads, True))
     return y, p
 
 
 def _attend_backward(
-    g: Any, y: Any, q: Any, k: Any, v: Any, p: Any, drop: Any, heads: int, kv_heads: int, into: Any
+    g: Any,
+    y: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    p: Any,
+    drop: Any,
+    heads: int,
+    kv_heads: int,
+    into: Any,
+    place: Any,
 ) -> None:
     """Write the gradients of q, k and v into the three arrays `into`."""
     scale = q.dtype.type(1 / math.sqrt(q.shape[-1] // heads))
@@ -122,24 +147,25 @@ def _attend_backward(
     keys, values = _views(k, heads, kv_heads, False), _views(v, heads, kv_heads, False)
     dq, dk, dv = into
     drop = None if drop is None else drop.reshape(p.shape)
-    used = p if drop is None else p * drop
-    _product_over_group(used, gs, _views(dv, heads, kv_heads, False))
-    ds = np.matmul(gs, values.swapaxes(-1, -2))
+    used = p if drop is None else place(np.multiply, p, drop)
+    _product_over_group(used, gs, _views(dv, heads, kv_heads, False), place)
+    ds = place(np.matmul, gs, values.swapaxes(-1, -2))
     if drop is not None:
         ds *= drop
-    ds -= np.einsum("...d,...d->...", gs, ys)[..., None]
+    ds -= place(np.einsum, "...d,...d->...", gs, ys)[..., None]
     ds *= p
     ds *= scale
     np.matmul(ds, keys, out=_views(dq, heads, kv_heads, True))
-    _product_over_group(ds, queries, _views(dk, heads, kv_heads, False))
+    _product_over_group(ds, queries, _views(dk, heads, kv_heads, False), place)
 
 
-def _product_over_group(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+def _product_over_group(left: np.ndarray, right: np.ndarray, out: np.ndarray, place: Any) -> None:
     """leftᵀ @ right, summed over the queries that share a head of keys and values, into `out`."""
     if left.shape[2] == 1:
         np.matmul(left.swapaxes(-1, -2), right, out=out)
     else:
-        out[...] = np.matmul(left.swapaxes(-1, -2), right).sum(axis=2, keepdims=True)
+        products = place(np.matmul, left.swapaxes(-1, -2), right)
+        np.add.reduce(products, axis=2, keepdims=True, out=out)
 
 
 # Separate queries, keys and values --------------------------------------------------------------
@@ -173,17 +199,27 @@ def _attention(
     heads: int,
     kv_heads: int,
     causal: bool,
-    out: Any = None,
+    place: Any = FRESH,
 ) -> Any:
-    y, p = _attend(q, k, v, mask, drop, heads, kv_heads, causal, out)
+    y, p = _attend(q, k, v, mask, drop, heads, kv_heads, causal, place)
     return y, (p,)
 
 
 def _gradients(
-    g: Any, y: Any, q: Any, k: Any, v: Any, drop: Any, p: Any, *, heads: int, kv_heads: int
+    g: Any,
+    y: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    drop: Any,
+    p: Any,
+    *,
+    heads: int,
+    kv_heads: int,
+    place: Any = FRESH,
 ) -> Any:
-    into = tuple(np.empty(x.shape, g.dtype) for x in (q, k, v))
-    _attend_backward(g, y, q, k, v, p, drop, heads, kv_heads, into)
+    into = tuple(place.empty(x.shape, g.dtype) for x in (q, k, v))
+    _attend_backward(g, y, q, k, v, p, drop, heads, kv_heads, into, place)
     return into
 
 
@@ -285,19 +321,34 @@ def _self_reference(
 
 
 def _self_attention(
-    qkv: Any, mask: Any, drop: Any, *, heads: int, kv_heads: int, causal: bool, out: Any = None
+    qkv: Any,
+    mask: Any,
+    drop: Any,
+    *,
+    heads: int,
+    kv_heads: int,
+    causal: bool,
+    place: Any = FRESH,
 ) -> Any:
     q, k, v = _parts(qkv, heads, kv_heads)
-    y, p = _attend(q, k, v, mask, drop, heads, kv_heads, causal, out)
+    y, p = _attend(q, k, v, mask, drop, heads, kv_heads, causal, place)
     return y, (p,)
 
 
 def _self_gradient(
-    g: Any, y: Any, qkv: Any, drop: Any, p: Any, *, heads: int, kv_heads: int
+    g: Any,
+    y: Any,
+    qkv: Any,
+    drop: Any,
+    p: Any,
+    *,
+    heads: int,
+    kv_heads: int,
+    place: Any = FRESH,
 ) -> Any:
-    dqkv = np.empty(qkv.shape, g.dtype)
+    dqkv = place.empty(qkv.shape, g.dtype)
     into = _parts(dqkv, heads, kv_heads)
-    _attend_backward(g, y, *_parts(qkv, heads, kv_heads), p, drop, heads, kv_heads, into)
+    _attend_backward(g, y, *_parts(qkv, heads, kv_heads), p, drop, heads, kv_heads, into, place)
     return dqkv
 
 
@@ -377,22 +428,29 @@ def _turn(time: int, head_size: int, base: float, dtype: np.dtype) -> tuple[Any,
 
 
 def _rotary(
-    x: Any, *, head_size: int, rotated: int, base: float, back: bool = False, out: Any = None
+    x: Any, *, head_size: int, rotated: int, base: float, back: bool = False, place: Any = FRESH
 ) -> Any:
     batch, time, _ = x.shape
     cosine, sine = _turn(time, head_size, base, x.dtype)
     if back:
         sine = -sine
-    y = np.empty(x.shape, x.dtype) if out is None else out
+    y = place.empty(x.shape, x.dtype)
     y[..., rotated:] = x[..., rotated:]
     pairs = (batch, time, rotated // head_size, 2, head_size // 2)
     source = x[..., :rotated].reshape(pairs)
     first, second = source[..., 0, :], source[..., 1, :]
-    turned = np.empty(pairs, x.dtype)
-    np.subtract(first * cosine, second * sine, out=turned[..., 0, :])
-    np.add(second * cosine, first * sine, out=turned[..., 1, :])
+    turned = place.empty(pairs, x.dtype)
+    _turned(np.subtract, first, second, cosine, sine, turned[..., 0, :], place)
+    _turned(np.add, second, first, cosine, sine, turned[..., 1, :], place)
     y[..., :rotated] = turned.reshape(batch, time, rotated)
     return y
+
+
+def _turned(
+    join: Any, own: Any, other: Any, cosine: Any, sine: Any, out: np.ndarray, place: Any
+) -> None:
+    """own cos ± other sin."""
+    join(place(np.multiply, own, cosine), place(np.multiply, other, sine), out=out)
 
 
 # Features i and i + head_size / 2 of the heads among the first `rotated` features turned by an

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnad.autodiff.table import case, multilinear
 from nnad.autodiff.tensor import value_of
+from nnad.ops.places import FRESH
 
 __all__ = ["add_rows", "take_rows"]
 
@@ -34,22 +35,20 @@ def check_range(indices: Any, size: int) -> None:
         raise IndexError(f"index {wrong} is out of range; expected 0 to {size - 1} ({size} rows)")
 
 
-def _add_rows(rows: Any, indices: Any, *, size: int, out: Any = None) -> Any:
+def _add_rows(rows: Any, indices: Any, *, size: int, place: Any = FRESH) -> Any:
     """Zeros of `size` rows with `rows[i]` added at row `indices[i]`."""
     width = rows.shape[indices.ndim :]
     flat = rows.reshape(indices.size, math.prod(width))
     numbers = indices.reshape(-1)
     if numbers.size * size <= ONE_HOT_LIMIT:
-        one_hot = np.zeros((size, numbers.size), rows.dtype)
+        one_hot = place.empty((size, numbers.size), rows.dtype)
+        one_hot[...] = 0
         one_hot[numbers, np.arange(numbers.size)] = 1
-        total = one_hot @ flat
+        total = place(np.matmul, one_hot, flat)
     else:
-        total = _sparse_product(flat, numbers, size)
-    total = total.reshape(size, *width)
-    if out is None:
-        return total
-    out[...] = total
-    return out
+        total = place.empty((size, flat.shape[1]), rows.dtype)
+        total[...] = _sparse_product(flat, numbers, size)
+    return total.reshape(size, *width)
 
 
 def _sparse_product(flat: Any, numbers: Any, size: int) -> Any:
@@ -59,7 +58,7 @@ def _sparse_product(flat: Any, numbers: Any, size: int) -> Any:
     n = numbers.size
     ones = np.ones(n, flat.dtype)
     one_hot = csr_array((ones, numbers, np.arange(n + 1)), shape=(n, size))
-    return np.ascontiguousarray(one_hot.T @ flat)
+    return one_hot.T @ flat
 
 
 def _samples(rng: np.random.Generator) -> list[Any]:

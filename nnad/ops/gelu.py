@@ -10,6 +10,7 @@ import numpy as np
 
 from nnad.autodiff.table import elementwise
 from nnad.ops.elementwise import exp, square, tanh
+from nnad.ops.places import FRESH
 from nnad.ops.reference import kernel
 
 __all__ = ["gelu", "normal_cdf"]
@@ -73,26 +74,28 @@ def _polynomial(coefficients: tuple[float, ...], x: np.ndarray, out: np.ndarray)
     out += coefficients[-1]
 
 
-def _in_blocks(block: Callable[..., None], out: np.ndarray, *arrays: np.ndarray) -> None:
+def _in_blocks(
+    block: Callable[..., None], place: Any, out: np.ndarray, *arrays: np.ndarray
+) -> np.ndarray:
     """Run `block(out, *arrays, scratch, scratch)` on stretches short enough for the caches."""
     flat = [np.ascontiguousarray(a).reshape(-1) for a in arrays]
     result = out.reshape(-1)
-    scratch = np.empty((2, min(BLOCK, result.size)), out.dtype)
+    scratch = place.empty((2, min(BLOCK, result.size)), out.dtype)
     for start in range(0, result.size, BLOCK):
         part = slice(start, start + BLOCK)
         target = result[part]
         block(target, *(a[part] for a in flat), *scratch[:, : target.size])
+    return out
 
 
-def _normal_cdf(x: Any, *, out: Any = None) -> Any:
+def _normal_cdf(x: Any, *, place: Any = FRESH) -> Any:
     """(1 + erf(x / sqrt(2))) / 2: a polynomial for float32, SciPy otherwise."""
     x = np.asarray(x)
     if x.dtype != np.float32:
         from scipy.special import ndtr
 
-        return ndtr(x if x.dtype.kind == "f" else x.astype(np.float64), out=out)
-    y = np.empty_like(x, order="C") if out is None else out
-    _in_blocks(_cdf_block, y, x)
+        return place(ndtr, x if x.dtype.kind == "f" else x.astype(np.float64))
+    y = _in_blocks(_cdf_block, place, place.empty(x.shape, x.dtype), x)
     return y if y.ndim else y[()]
 
 
@@ -127,12 +130,10 @@ def _tanh_slope_block(out: Any, x: Any, t: Any, scratch: Any, unused: Any) -> No
     out *= 0.5
 
 
-def _slope(x: Any, inner: Any, *, approximate: str) -> Any:
+def _slope(x: Any, inner: Any, *, approximate: str, place: Any = FRESH) -> Any:
     x = np.asarray(x)
     block = _tanh_slope_block if approximate == "tanh" else _exact_slope_block
-    slope = np.empty_like(x, order="C")
-    _in_blocks(block, slope, x, np.asarray(inner))
-    return slope
+    return _in_blocks(block, place, place.empty(x.shape, x.dtype), x, np.asarray(inner))
 
 
 _slope_kernel = kernel("gelu_slope", _slope)
@@ -149,12 +150,22 @@ def _inner(x: Any, approximate: str) -> Any:
     return normal_cdf(x)
 
 
-def _gelu_forward(x: Any, *, approximate: str = "none", out: Any = None) -> Any:
-    inner = _inner(x, approximate)
+def _gelu_forward(x: Any, *, approximate: str = "none", place: Any = FRESH) -> Any:
     if approximate != "tanh":
-        return np.multiply(x, inner, out=out), (inner,)
-    y = np.add(inner, 1, out=out)
-    y = y * x if out is None and not isinstance(y, np.ndarray) else np.multiply(y, x, out=y)
+        inner = _normal_cdf(x, place=place)
+        return place(np.multiply, x, inner), (inner,)
+    if not np.ndim(x):
+        inner = np.tanh(_tanh_argument(x))
+        return (inner + 1) * x * 0.5, (inner,)
+    if x.dtype.kind not in "fc":
+        x = x.astype(np.float64)
+    inner = place(np.multiply, x, x)
+    inner *= x
+    inner *= CUBIC
+    inner += x
+    inner *= SQRT_2_OVER_PI
+    np.tanh(inner, out=inner)
+    y = place(np.multiply, place(np.add, inner, 1), x)
     y *= 0.5
     return y, (inner,)
 

@@ -19,6 +19,7 @@ from nnad.autodiff.walk import unbroadcast
 from nnad.ops import elementwise as e
 from nnad.ops import shape as s
 from nnad.ops.arguments import as_array, composed, known, shape_of, store
+from nnad.ops.places import FRESH
 
 __all__ = [
     "choose",
@@ -149,9 +150,12 @@ def getitem(x: Any, key: Any) -> Any:
     return _getitem(x, *arrays, key=template)
 
 
-def _scatter_forward(x: Any, *indices: Any, key: Any, shape: tuple[int, ...]) -> Any:
+def _scatter_forward(
+    x: Any, *indices: Any, key: Any, shape: tuple[int, ...], place: Any = FRESH
+) -> Any:
     """Zeros of `shape` with `x` added at the key; what repeated indices select adds up."""
-    full = np.zeros(shape, x.dtype)
+    full = place.empty(shape, x.dtype)
+    full[...] = 0
     whole = _filled(key, indices)
     if all(i.dtype == bool for i in indices):  # nothing is selected twice
         full[whole] = x

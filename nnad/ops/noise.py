@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +10,11 @@ import numpy as np
 
 from nnad.autodiff.table import effect
 from nnad.autodiff.tensor import value_of
+from nnad.ops.places import FRESH
 
 __all__ = ["dropout", "dropout_mask", "gaussian_noise", "share_argument", "sharing_draws"]
 
+BLOCK = 2**15  # draws that are made at a time: they stay in the cache, and few arrays are needed
 Share = tuple[int, int, int]  # first row, row after the last, rows in all
 _shares: list[Share] = []
 
@@ -61,11 +62,21 @@ def _dropout_mask(
         mask[...] = 0
         return mask
     drawn, rows = _whole(mask.shape, share)
-    count = math.prod(drawn)
+    whole = mask if share is None else np.empty(drawn, mask.dtype)
+    threshold, scale = np.uint32(min(round(p * 2**32), 2**32 - 1)), mask.dtype.type(1 / (1 - p))
+    flat = whole.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        part = flat[start : start + BLOCK]
+        np.multiply(_draws(generator, part.size) >= threshold, scale, out=part)
+    if share is not None:
+        mask[...] = whole[rows]
+    return mask
+
+
+def _draws(generator: np.random.Generator, count: int) -> np.ndarray:
+    """32 random bits each."""
     bits: Any = generator.bit_generator.random_raw((count + 1) // 2)
-    draws = bits.view(np.uint32)[:count].reshape(drawn)[rows]
-    kept = draws >= np.uint32(min(round(p * 2**32), 2**32 - 1))
-    return np.multiply(kept, mask.dtype.type(1 / (1 - p)), out=mask)
+    return bits.view(np.uint32)[:count]
 
 
 dropout_mask = effect("dropout_mask", _dropout_mask)
@@ -78,17 +89,15 @@ def _gaussian_noise(
     dtype: Any,
     generator: np.random.Generator,
     share: Share | None = None,
-    out: Any = None,
+    place: Any = FRESH,
 ) -> np.ndarray:
     """Independent normal draws of mean 0."""
     precision = np.dtype(dtype) if np.dtype(dtype) == np.float32 else np.dtype(np.float64)
     drawn, rows = _whole(shape, share)
-    noise: Any = generator.standard_normal(drawn, dtype=precision.type)[rows]
-    noise = np.multiply(noise, precision.type(std), out=noise).astype(dtype, copy=False)
-    if out is None:
-        return noise
-    out[...] = noise
-    return out
+    noise = place.empty(drawn, precision)
+    generator.standard_normal(dtype=precision.type, out=noise)
+    noise *= precision.type(std)
+    return noise[rows].astype(dtype, copy=False)
 
 
 gaussian_noise = effect("gaussian_noise", _gaussian_noise)

@@ -15,6 +15,7 @@ import numpy as np
 
 from nnad.autodiff.table import case, effect, explicit
 from nnad.ops.elementwise import sqrt, square
+from nnad.ops.places import FRESH, filled
 from nnad.ops.reduce import mean
 from nnad.ops.reduce import sum as sum_over
 from nnad.ops.reference import kernel, reference_jvp, with_reference
@@ -29,14 +30,25 @@ __all__ = [
 ]
 
 
-def _row_means(x: np.ndarray, divisor: int | None = None) -> np.ndarray:
+def _row_means(x: np.ndarray, place: Any) -> np.ndarray:
     """The mean of each row of a matrix, as a column; a product with ones is the fastest sum."""
     n = x.shape[1]
-    return (x @ np.full(n, 1 / (divisor or n), x.dtype))[:, None]
+    return place(np.matmul, x, filled(n, 1 / n, x.dtype))[:, None]
 
 
-def _column_means(x: np.ndarray) -> np.ndarray:
-    return np.full(len(x), 1 / len(x), x.dtype) @ x
+def _column_means(x: np.ndarray, place: Any) -> np.ndarray:
+    return place(np.matmul, filled(len(x), 1 / len(x), x.dtype), x)
+
+
+def _column_sums(x: np.ndarray, place: Any) -> np.ndarray:
+    return place(np.matmul, filled(len(x), 1, x.dtype), x)
+
+
+def _inverse_root(variance: np.ndarray, eps: float, place: Any) -> np.ndarray:
+    """1 / sqrt(variance + eps)."""
+    root = place(np.add, variance, variance.dtype.type(eps))
+    np.sqrt(root, out=root)
+    return np.divide(1, root, out=root)
 
 
 # Layer norm -----------------------------------------------------------------------------------
@@ -48,24 +60,23 @@ def _layer_norm_reference(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     return centred / sqrt(variance + eps) * weight + bias
 
 
-def _layer_norm(x: Any, weight: Any, bias: Any, *, eps: float, out: Any = None) -> Any:
+def _layer_norm(x: Any, weight: Any, bias: Any, *, eps: float, place: Any = FRESH) -> Any:
     rows = x.reshape(-1, x.shape[-1])
-    normal = rows - _row_means(rows)
-    rstd = 1 / np.sqrt(_row_means(np.square(normal)) + x.dtype.type(eps))
+    normal = place(np.subtract, rows, _row_means(rows, place))
+    rstd = _inverse_root(_row_means(place(np.square, normal), place), eps, place)
     normal *= rstd
-    y = np.multiply(normal, weight, out=None if out is None else out.reshape(rows.shape))
+    y = place(np.multiply, normal, weight)
     y += bias
     return y.reshape(x.shape), (normal, rstd)
 
 
-def _layer_norm_gradient(g: Any, weight: Any, normal: Any, rstd: Any) -> Any:
+def _layer_norm_gradient(g: Any, weight: Any, normal: Any, rstd: Any, *, place: Any = FRESH) -> Any:
     g = g.reshape(normal.shape)
-    product = g * normal
-    ones = np.ones(len(g), g.dtype)
-    dweight, dbias = ones @ product, ones @ g
-    dx = g * weight
-    along = _row_means(np.multiply(product, weight, out=product))
-    dx -= _row_means(dx)
+    product = place(np.multiply, g, normal)
+    dweight, dbias = _column_sums(product, place), _column_sums(g, place)
+    dx = place(np.multiply, g, weight)
+    along = _row_means(np.multiply(product, weight, out=product), place)
+    dx -= _row_means(dx, place)
     dx -= np.multiply(normal, along, out=product)
     dx *= rstd
     return dx, dweight, dbias
@@ -112,21 +123,20 @@ def _rms_norm_reference(x: Any, weight: Any, *, eps: float) -> Any:
     return x / sqrt(mean(square(x), axis=-1, keepdims=True) + eps) * weight
 
 
-def _rms_norm(x: Any, weight: Any, *, eps: float, out: Any = None) -> Any:
+def _rms_norm(x: Any, weight: Any, *, eps: float, place: Any = FRESH) -> Any:
     rows = x.reshape(-1, x.shape[-1])
-    normal = np.square(rows)
-    rstd = 1 / np.sqrt(_row_means(normal) + x.dtype.type(eps))
+    normal = place(np.square, rows)
+    rstd = _inverse_root(_row_means(normal, place), eps, place)
     np.multiply(rows, rstd, out=normal)
-    y = np.multiply(normal, weight, out=None if out is None else out.reshape(rows.shape))
-    return y.reshape(x.shape), (normal, rstd)
+    return place(np.multiply, normal, weight).reshape(x.shape), (normal, rstd)
 
 
-def _rms_norm_gradient(g: Any, weight: Any, normal: Any, rstd: Any) -> Any:
+def _rms_norm_gradient(g: Any, weight: Any, normal: Any, rstd: Any, *, place: Any = FRESH) -> Any:
     g = g.reshape(normal.shape)
-    product = g * normal
-    dweight = np.ones(len(g), g.dtype) @ product
-    along = _row_means(np.multiply(product, weight, out=product))
-    dx = g * weight
+    product = place(np.multiply, g, normal)
+    dweight = _column_sums(product, place)
+    along = _row_means(np.multiply(product, weight, out=product), place)
+    dx = place(np.multiply, g, weight)
     dx -= np.multiply(normal, along, out=product)
     dx *= rstd
     return dx, dweight
@@ -166,17 +176,18 @@ def _standardize_reference(x: Any, *, axis: Any, eps: float) -> Any:
     return centred / sqrt(mean(square(centred), axis=axis, keepdims=True) + eps)
 
 
-def _standardize(x: Any, *, axis: Any, eps: float, out: Any = None) -> Any:
-    y = np.subtract(x, np.mean(x, axis=axis, keepdims=True), out=out)
-    rstd = 1 / np.sqrt(np.mean(np.square(y), axis=axis, keepdims=True) + x.dtype.type(eps))
+def _standardize(x: Any, *, axis: Any, eps: float, place: Any = FRESH) -> Any:
+    y = place(np.subtract, x, place(np.mean, x, axis=axis, keepdims=True))
+    variance = place(np.mean, place(np.square, y), axis=axis, keepdims=True)
+    rstd = _inverse_root(variance, eps, place)
     y *= rstd
     return y, (rstd,)
 
 
-def _standardize_gradient(g: Any, ans: Any, rstd: Any, *, axis: Any) -> Any:
-    product = g * ans
-    along = np.mean(product, axis=axis, keepdims=True)
-    dx = g - np.mean(g, axis=axis, keepdims=True)
+def _standardize_gradient(g: Any, ans: Any, rstd: Any, *, axis: Any, place: Any = FRESH) -> Any:
+    product = place(np.multiply, g, ans)
+    along = place(np.mean, product, axis=axis, keepdims=True)
+    dx = place(np.subtract, g, place(np.mean, g, axis=axis, keepdims=True))
     dx -= np.multiply(ans, along, out=product)
     dx *= rstd
     return dx
@@ -218,27 +229,28 @@ def _batch_norm_reference(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     return centred / sqrt(variance + eps) * weight + bias, average, variance
 
 
-def _batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+def _batch_norm(x: Any, weight: Any, bias: Any, *, eps: float, place: Any = FRESH) -> Any:
     rows = x.reshape(-1, x.shape[-1])
-    mean = _column_means(rows)
-    normal = rows - mean
-    y = np.square(normal)
-    variance = _column_means(y)
-    rstd = 1 / np.sqrt(variance + x.dtype.type(eps))
+    mean = _column_means(rows, place)
+    normal = place(np.subtract, rows, mean)
+    y = place(np.square, normal)
+    variance = _column_means(y, place)
+    rstd = _inverse_root(variance, eps, place)
     normal *= rstd
     np.multiply(normal, weight, out=y)
     y += bias
     return (y.reshape(x.shape), mean, variance), (normal, rstd)
 
 
-def _batch_norm_gradient(g: Any, dmean: Any, dvariance: Any, weight: Any, n: Any, rstd: Any) -> Any:
+def _batch_norm_gradient(
+    g: Any, dmean: Any, dvariance: Any, weight: Any, n: Any, rstd: Any, *, place: Any = FRESH
+) -> Any:
     g = g.reshape(n.shape)
     rows = len(n)
-    product = g * n
-    ones = np.ones(rows, g.dtype)
-    dweight, dbias = ones @ product, ones @ g
+    product = place(np.multiply, g, n)
+    dweight, dbias = _column_sums(product, place), _column_sums(g, place)
     scale = weight * rstd
-    dx = g * scale
+    dx = place(np.multiply, g, scale)
     dx += (dmean - scale * dbias) / rows
     dx += np.multiply(n, (2 * dvariance / rstd - scale * dweight) / rows, out=product)
     return dx, dweight, dbias

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import Primitive, case, explicit, kink, linear, multilinear, register
+from nnad.ops.places import FRESH
 from nnad.ops.window import output_sizes
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 Sizes = tuple[int, ...]
 
 
-def _places(kernel: Sizes, stride: Sizes, outputs: Sizes) -> list[tuple[Any, ...]]:
+def _positions(kernel: Sizes, stride: Sizes, outputs: Sizes) -> list[tuple[Any, ...]]:
     """For each position in the window, the slices of (batch, *sizes, channels) it meets."""
     return [
         (
@@ -45,11 +46,12 @@ def _outputs(sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Size
     return output_sizes(sizes, kernel, stride, pairs, (1,) * len(kernel))
 
 
-def _padded(x: np.ndarray, padding: Sizes, fill: float) -> np.ndarray:
+def _padded(x: np.ndarray, padding: Sizes, fill: float, place: Any) -> np.ndarray:
     if not any(padding):
         return x
     sizes = (n + 2 * p for n, p in zip(x.shape[1:-1], padding, strict=True))
-    full = np.full((len(x), *sizes, x.shape[-1]), fill, x.dtype)
+    full = place.empty((len(x), *sizes, x.shape[-1]), x.dtype)
+    full[...] = fill
     full[_inside(padding, x.shape[1:-1])] = x
     return full
 
@@ -61,74 +63,108 @@ def _inside(padding: Sizes, sizes: Sizes) -> tuple[slice, ...]:
 # Maximum --------------------------------------------------------------------------------------
 
 
-def _max_pool(
-    x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, out: Any = None
+def _joined(
+    join: np.ufunc, y: np.ndarray, kernel: Sizes, stride: Sizes, outputs: Sizes, place: Any
 ) -> np.ndarray:
-    """One axis after the other: a maximum of maxima."""
-    outputs = _outputs(x.shape[1:-1], kernel, stride, padding)
-    y = _padded(x, padding, -np.inf)
+    """Each window of `y` joined into one element, one axis after the other."""
     for axis, (k, s, n) in enumerate(zip(kernel, stride, outputs, strict=True), start=1):
         lead = (slice(None),) * axis
         parts = [y[(*lead, slice(i, i + s * (n - 1) + 1, s))] for i in range(k)]
-        if k == 1:
-            y = parts[0]
-            continue
-        y = np.maximum(parts[0], parts[1])
+        y = parts[0] if k == 1 else place(join, parts[0], parts[1])
         for part in parts[2:]:
-            np.maximum(y, part, out=y)
-    if out is None:
-        return y if y.base is None else y.copy()
-    out[...] = y
-    return out
+            join(y, part, out=y)
+    return y
 
 
-def _hits(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes) -> np.ndarray:
+def _max_pool(
+    x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
+) -> np.ndarray:
+    outputs = _outputs(x.shape[1:-1], kernel, stride, padding)
+    padded = _padded(x, padding, -np.inf, place)
+    y = _joined(np.maximum, padded, kernel, stride, outputs, place)
+    return place(np.positive, y) if math.prod(kernel) == 1 else y
+
+
+def _hits(
+    x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
+) -> np.ndarray:
     """For each position in the window, where its element is the maximum: (positions, *y.shape)."""
-    padded = _padded(x, padding, -np.inf)
-    places = _places(kernel, stride, y.shape[1:-1])
-    hits = np.empty((len(places), *y.shape), bool)
-    for place, hit in zip(places, hits, strict=True):
-        np.equal(padded[place], y, out=hit)
+    padded = _padded(x, padding, -np.inf, place)
+    positions = _positions(kernel, stride, y.shape[1:-1])
+    hits = place.empty((len(positions), *y.shape), bool)
+    for position, hit in zip(positions, hits, strict=True):
+        np.equal(padded[position], y, out=hit)
     return hits
 
 
-def _share(hits: np.ndarray, dtype: Any) -> Any:
+def _share(hits: np.ndarray, dtype: Any, place: Any) -> Any:
     """1 / the number of tied elements of each window; None where no window has ties."""
-    counts = hits.sum(axis=0, dtype=np.min_scalar_type(len(hits)))
+    counts = place(np.add.reduce, hits, axis=0, dtype=np.min_scalar_type(len(hits)))
     if counts.size == 0 or counts.max() <= 1:
         return None
     return (1 / np.maximum(counts, 1)).astype(dtype)
 
 
+def _spread_over(
+    windows: Any, g: Any, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any
+) -> np.ndarray:
+    """Zeros of `sizes`, to which `windows`, one for each position in the window, are added.
+
+    Args:
+        windows: factors of `g` by position; None: `g` itself at every position.
+    """
+    padded = tuple(n + 2 * p for n, p in zip(sizes, padding, strict=True))
+    full = place.empty((len(g), *padded, g.shape[-1]), g.dtype)
+    positions = _positions(kernel, stride, g.shape[1:-1])
+    apart = all(k <= s for k, s in zip(kernel, stride, strict=True))  # no two windows overlap
+    covered = math.prod(kernel) * math.prod(g.shape[1:-1]) == math.prod(padded)
+    if not (apart and covered and windows is not None):
+        full[...] = 0
+    part = g if apart or windows is None else place.empty(g.shape, g.dtype)
+    for i, position in enumerate(positions):
+        if windows is None:
+            full[position] += g
+        elif apart:
+            np.multiply(g, windows[i], out=full[position])
+        else:
+            full[position] += np.multiply(g, windows[i], out=part)
+    return place(np.positive, full[_inside(padding, sizes)]) if any(padding) else full
+
+
 def _scatter(
-    g: Any, hits: Any, *, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes
+    g: Any,
+    hits: Any,
+    *,
+    sizes: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    place: Any = FRESH,
 ) -> Any:
-    share = _share(hits, g.dtype)
+    share = _share(hits, g.dtype, place)
     if share is not None:
         g = g * share
-    padded = (n + 2 * p for n, p in zip(sizes, padding, strict=True))
-    full = np.zeros((len(g), *padded, g.shape[-1]), g.dtype)
-    apart = all(k <= s for k, s in zip(kernel, stride, strict=True))  # no two windows overlap
-    for place, hit in zip(_places(kernel, stride, g.shape[1:-1]), hits, strict=True):
-        if apart:
-            np.multiply(g, hit, out=full[place])
-        else:
-            full[place] += g * hit
-    if not any(padding):
-        return full
-    return np.ascontiguousarray(full[_inside(padding, sizes)])
+    return _spread_over(hits, g, sizes, kernel, stride, padding, place)
 
 
 def _gather(
-    v: Any, hits: Any, *, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes
+    v: Any,
+    hits: Any,
+    *,
+    sizes: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    place: Any = FRESH,
 ) -> Any:
-    places = _places(kernel, stride, hits.shape[2:-1])
-    share = _share(hits, v.dtype)
-    v = _padded(v, padding, 0.0)
-    total = v[places[0]] * hits[0]
-    for place, hit in zip(places[1:], hits[1:], strict=True):
-        total += v[place] * hit
-    return total if share is None else total * share
+    positions = _positions(kernel, stride, hits.shape[2:-1])
+    share = _share(hits, v.dtype, place)
+    v = _padded(v, padding, 0.0, place)
+    total = place(np.multiply, v[positions[0]], hits[0])
+    part = place.empty(total.shape, total.dtype)
+    for position, hit in zip(positions[1:], hits[1:], strict=True):
+        total += np.multiply(v[position], hit, out=part)
+    return total if share is None else np.multiply(total, share, out=total)
 
 
 def _window_samples(rng: np.random.Generator) -> list[Any]:
@@ -221,30 +257,19 @@ max_pool_gather = multilinear(
 
 
 def _avg_pool(
-    x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, out: Any = None
+    x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
 ) -> np.ndarray:
     outputs = _outputs(x.shape[1:-1], kernel, stride, padding)
-    y = _padded(x, padding, 0.0)
-    for axis, (k, s, n) in enumerate(zip(kernel, stride, outputs, strict=True), start=1):
-        lead = (slice(None),) * axis
-        total = y[(*lead, slice(0, s * (n - 1) + 1, s))]
-        total = total.copy() if total.base is not None else total
-        for i in range(1, k):
-            total += y[(*lead, slice(i, i + s * (n - 1) + 1, s))]
-        y = total
-    return np.multiply(y, y.dtype.type(1 / math.prod(kernel)), out=y if out is None else out)
+    y = _joined(np.add, _padded(x, padding, 0.0, place), kernel, stride, outputs, place)
+    return place(np.multiply, y, y.dtype.type(1 / math.prod(kernel)))
 
 
-def _spread(g: Any, *, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
+def _spread(
+    g: Any, *, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
+) -> Any:
     """Each element of g, divided by the window's size, at every position of its window."""
-    share = g * g.dtype.type(1 / math.prod(kernel))
-    padded = (n + 2 * p for n, p in zip(sizes, padding, strict=True))
-    full = np.zeros((len(g), *padded, g.shape[-1]), g.dtype)
-    for place in _places(kernel, stride, g.shape[1:-1]):
-        full[place] += share
-    if not any(padding):
-        return full
-    return np.ascontiguousarray(full[_inside(padding, sizes)])
+    share = place(np.multiply, g, g.dtype.type(1 / math.prod(kernel)))
+    return _spread_over(None, share, sizes, kernel, stride, padding, place)
 
 
 def _spread_samples(rng: np.random.Generator) -> Sequence[Any]:

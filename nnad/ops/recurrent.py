@@ -20,6 +20,7 @@ from nnad.autodiff.table import case, explicit
 from nnad.ops.activations import sigmoid
 from nnad.ops.elementwise import relu, tanh, where
 from nnad.ops.linalg import matmul
+from nnad.ops.places import FRESH, filled
 from nnad.ops.reference import kernel, reference_jvp, with_reference
 
 __all__ = ["gru_scan", "lstm_scan", "rnn_scan"]
@@ -34,33 +35,51 @@ def _blend(mask: Any, t: int, new: Any, old: Any) -> Any:
     return new if mask is None else where(mask[:, t, None], new, old)
 
 
-def _hold(mask: Any, t: int, new: np.ndarray, old: np.ndarray) -> None:
-    """Put `old` into `new` where the mask at time t is False."""
-    if mask is not None:
-        np.copyto(new, old, where=~mask[:, t, None])
+class _Skipped:
+    """The steps that a mask leaves out, and what a gradient passes by them; None: no step."""
+
+    def __init__(self, mask: Any, place: Any, *gradients: np.ndarray) -> None:
+        self.steps = None if mask is None else place(np.logical_not, mask)[:, :, None]
+        self.gradients = gradients
+        self.passed = () if mask is None else [place.empty(g.shape, g.dtype) for g in gradients]
+
+    def hold(self, t: int, new: np.ndarray, old: np.ndarray) -> None:
+        """Put `old` into `new` where the step at time t is skipped."""
+        if self.steps is not None:
+            np.copyto(new, old, where=self.steps[:, t])
+
+    def take_out(self, t: int) -> None:
+        """Set aside, and make zero in place, the part of the gradients that goes by step t."""
+        for g, passed in zip(self.gradients, self.passed, strict=False):
+            np.multiply(g, self.steps[:, t], out=passed)  # type: ignore[index]
+            np.copyto(g, 0, where=self.steps[:, t])  # type: ignore[index]
+
+    def put_back(self) -> None:
+        """Add what was set aside."""
+        for g, passed in zip(self.gradients, self.passed, strict=False):
+            g += passed
+
+    def blank(self, x: np.ndarray) -> None:
+        """Make an array (batch, time, features) zero at the skipped steps."""
+        if self.steps is not None:
+            np.copyto(x, 0, where=self.steps)
 
 
-def _split_gradient(mask: Any, t: int, *gradients: np.ndarray) -> list[Any]:
-    """The part of each gradient that a masked step passes on; zeroes that part in place."""
-    if mask is None:
-        return [None] * len(gradients)
-    skipped = ~mask[:, t, None]
-    passed = [g * skipped for g in gradients]
-    for g in gradients:
-        np.copyto(g, 0, where=skipped)
-    return passed
+def _incoming(dy: np.ndarray, skipped: _Skipped, place: Any) -> np.ndarray:
+    """The gradient of the outputs, zero where they were made zero."""
+    if skipped.steps is None:
+        return dy
+    dy = place(np.positive, dy)
+    skipped.blank(dy)
+    return dy
 
 
-def _mask_outputs(y: np.ndarray, mask: Any) -> None:
-    if mask is not None:
-        np.copyto(y, 0, where=~mask[:, :, None])
-
-
-def _weight_gradients(previous: np.ndarray, dgates: np.ndarray) -> tuple[Any, Any]:
+def _weight_gradients(previous: np.ndarray, dgates: np.ndarray, place: Any) -> tuple[Any, Any]:
     """Of weight and bias of the state, over all times in one product."""
     rows = dgates.reshape(-1, dgates.shape[-1])
     states = previous.reshape(-1, previous.shape[-1])
-    return states.T @ rows, np.ones(len(rows), rows.dtype) @ rows
+    ones = filled(len(rows), 1, rows.dtype)
+    return place(np.matmul, states.T, rows), place(np.matmul, ones, rows)
 
 
 def _sample(gates: int, states: int, **options: Any) -> Callable[[np.random.Generator], Any]:
@@ -94,22 +113,35 @@ def _rnn_reference(
     return np.stack(outputs, axis=1), h
 
 
-def _rnn(x: Any, h: Any, w: Any, b: Any, mask: Any, *, reverse: bool, nonlinearity: str) -> Any:
+def _rnn(
+    x: Any,
+    h: Any,
+    w: Any,
+    b: Any,
+    mask: Any,
+    *,
+    reverse: bool,
+    nonlinearity: str,
+    place: Any = FRESH,
+) -> Any:
     shape = (*x.shape[:2], h.shape[-1])
-    y, previous = np.empty(shape, x.dtype), np.empty(shape, x.dtype)
+    y, previous = place.empty(shape, x.dtype), place.empty(shape, x.dtype)
+    new, other = place.empty(h.shape, x.dtype), place.empty(h.shape, x.dtype)
+    skipped = _Skipped(mask, place)
     for t in _times(x, reverse):
         previous[:, t] = h
-        new = h @ w
+        np.matmul(h, w, out=new)
         new += b
         new += x[:, t]
         if nonlinearity == "tanh":
             np.tanh(new, out=new)
         else:
             np.maximum(new, 0, out=new)
-        _hold(mask, t, new, h)
+        skipped.hold(t, new, h)
         y[:, t] = h = new
-    states = y if mask is None else y.copy()
-    _mask_outputs(y, mask)
+        new, other = other, new
+    states = y if mask is None else place(np.positive, y)
+    skipped.blank(y)
     return (y, h), (states, previous)
 
 
@@ -123,19 +155,23 @@ def _rnn_gradient(
     *,
     reverse: bool,
     nonlinearity: str,
+    place: Any = FRESH,
 ) -> Any:
-    slope = 1 - states * states if nonlinearity == "tanh" else (states > 0).astype(dy.dtype)
-    dx = np.empty_like(dy)
-    transposed = w.T
-    dh = dh.copy()
+    slope = place.empty(dy.shape, dy.dtype)
+    if nonlinearity == "tanh":
+        np.subtract(1, np.multiply(states, states, out=slope), out=slope)
+    else:
+        np.greater(states, 0, out=slope)
+    dx, dh = place.empty(dy.shape, dy.dtype), place(np.positive, dh)
+    skipped = _Skipped(mask, place, dh)
+    dy = _incoming(dy, skipped, place)
     for t in reversed(_times(dy, reverse)):
-        (passed,) = _split_gradient(mask, t, dh)
-        dh += dy[:, t] if mask is None else dy[:, t] * mask[:, t, None]
-        dx[:, t] = dh * slope[:, t]
-        dh = dx[:, t] @ transposed
-        if passed is not None:
-            dh += passed
-    return (dx, dh, *_weight_gradients(previous, dx))
+        skipped.take_out(t)
+        dh += dy[:, t]
+        np.multiply(dh, slope[:, t], out=dx[:, t])
+        np.matmul(dx[:, t], w.T, out=dh)
+        skipped.put_back()
+    return (dx, dh, *_weight_gradients(previous, dx, place))
 
 
 _rnn_kernel = kernel("rnn_scan_gradient", _rnn_gradient, outputs=4)
@@ -189,15 +225,18 @@ def _sigmoid_in_place(x: np.ndarray) -> None:
     x += 0.5
 
 
-def _gru(x: Any, h: Any, w: Any, b: Any, mask: Any, *, reverse: bool) -> Any:
-    batch, time, _ = x.shape
+def _gru(x: Any, h: Any, w: Any, b: Any, mask: Any, *, reverse: bool, place: Any = FRESH) -> Any:
+    batch, time, width = x.shape
     n = h.shape[-1]
-    y, previous = np.empty((2, batch, time, n), x.dtype)
-    gates = np.empty((time, batch, 3 * n), x.dtype)  # reset, update, candidate
-    inner = np.empty((time, batch, n), x.dtype)  # what the reset gate multiplies
+    y, previous = (place.empty((batch, time, n), x.dtype) for _ in range(2))
+    gates = place.empty((time, batch, width), x.dtype)  # reset, update, candidate
+    inner = place.empty((time, batch, n), x.dtype)  # what the reset gate multiplies
+    state = place.empty((batch, width), x.dtype)
+    new, other = place.empty(h.shape, x.dtype), place.empty(h.shape, x.dtype)
+    skipped = _Skipped(mask, place)
     for t in _times(x, reverse):
         previous[:, t] = h
-        state = h @ w
+        np.matmul(h, w, out=state)
         state += b
         gate = gates[t]
         np.add(x[:, t, : 2 * n], state[:, : 2 * n], out=gate[:, : 2 * n])
@@ -206,41 +245,56 @@ def _gru(x: Any, h: Any, w: Any, b: Any, mask: Any, *, reverse: bool) -> Any:
         candidate = np.multiply(gate[:, :n], inner[t], out=gate[:, 2 * n :])
         candidate += x[:, t, 2 * n :]
         np.tanh(candidate, out=candidate)
-        new = h - candidate
+        np.subtract(h, candidate, out=new)
         new *= gate[:, n : 2 * n]
         new += candidate
-        _hold(mask, t, new, h)
+        skipped.hold(t, new, h)
         y[:, t] = h = new
-    _mask_outputs(y, mask)
+        new, other = other, new
+    skipped.blank(y)
     return (y, h), (gates, inner, previous)
 
 
 def _gru_gradient(
-    dy: Any, dh: Any, w: Any, mask: Any, gates: Any, inner: Any, previous: Any, *, reverse: bool
+    dy: Any,
+    dh: Any,
+    w: Any,
+    mask: Any,
+    gates: Any,
+    inner: Any,
+    previous: Any,
+    *,
+    reverse: bool,
+    place: Any = FRESH,
 ) -> Any:
     batch, time, n = dy.shape
     reset, update, candidate = gates[..., :n], gates[..., n : 2 * n], gates[..., 2 * n :]
-    by_update = (previous.swapaxes(0, 1) - candidate) * update * (1 - update)
-    by_candidate = (1 - update) * (1 - candidate * candidate)
-    by_reset = inner * reset * (1 - reset)
-    dx = np.empty((batch, time, 3 * n), dy.dtype)
-    dstate = np.empty((batch, time, 3 * n), dy.dtype)
-    transposed = w.T
-    dh = dh.copy()
+    rest = place(np.subtract, 1, update)
+    by_update = place(np.subtract, previous.swapaxes(0, 1), candidate)
+    by_update *= update
+    by_update *= rest
+    by_candidate = place(np.multiply, candidate, candidate)
+    np.subtract(1, by_candidate, out=by_candidate)
+    by_candidate *= rest
+    by_reset = place(np.multiply, inner, reset)
+    by_reset *= np.subtract(1, reset, out=rest)
+    dx, dstate = (place.empty((batch, time, 3 * n), dy.dtype) for _ in range(2))
+    dh, carried = place(np.positive, dh), place.empty(dh.shape, dy.dtype)
+    skipped = _Skipped(mask, place, dh)
+    dy = _incoming(dy, skipped, place)
     for t in reversed(_times(dy, reverse)):
-        (passed,) = _split_gradient(mask, t, dh)
-        dh += dy[:, t] if mask is None else dy[:, t] * mask[:, t, None]
+        skipped.take_out(t)
+        dh += dy[:, t]
         dgate = dx[:, t]
         dcandidate = np.multiply(dh, by_candidate[t], out=dgate[:, 2 * n :])
         np.multiply(dcandidate, by_reset[t], out=dgate[:, :n])
         np.multiply(dh, by_update[t], out=dgate[:, n : 2 * n])
         dstate[:, t, : 2 * n] = dgate[:, : 2 * n]
         np.multiply(dcandidate, reset[t], out=dstate[:, t, 2 * n :])
-        dh = dh * update[t]
-        dh += dstate[:, t] @ transposed
-        if passed is not None:
-            dh += passed
-    return (dx, dh, *_weight_gradients(previous, dstate))
+        dh *= update[t]
+        dh += np.matmul(dstate[:, t], w.T, out=carried)
+        skipped.put_back()
+    return (dx, dh, *_weight_gradients(previous, dstate, place))
 
 
 _gru_kernel = kernel("gru_scan_gradient", _gru_gradient, outputs=4)
@@ -282,12 +336,16 @@ def _lstm_reference(x: Any, h: Any, c: Any, w: Any, b: Any, mask: Any, *, revers
     return np.stack(outputs, axis=1), h, c
 
 
-def _lstm(x: Any, h: Any, c: Any, w: Any, b: Any, mask: Any, *, reverse: bool) -> Any:
+def _lstm(
+    x: Any, h: Any, c: Any, w: Any, b: Any, mask: Any, *, reverse: bool, place: Any = FRESH
+) -> Any:
     batch, time, width = x.shape
     n = width // 4
-    y, previous = np.empty((2, batch, time, n), x.dtype)
-    gates = np.empty((time, batch, width), x.dtype)  # input, forget, cell, output
-    cells, bent = np.empty((2, time, batch, n), x.dtype)  # the cell before, tanh of it after
+    y, previous = (place.empty((batch, time, n), x.dtype) for _ in range(2))
+    gates = place.empty((time, batch, width), x.dtype)  # input, forget, cell, output
+    cells, bent = (place.empty((time, batch, n), x.dtype) for _ in range(2))  # before, tanh after
+    new_h, other_h, new_c, other_c, part = (place.empty((batch, n), x.dtype) for _ in range(5))
+    skipped = _Skipped(mask, place)
     half = np.full(width, 0.5, x.dtype)  # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2
     half[2 * n : 3 * n] = 1
     shift = np.where(half == 1, 0, half).astype(x.dtype)
@@ -300,14 +358,15 @@ def _lstm(x: Any, h: Any, c: Any, w: Any, b: Any, mask: Any, *, reverse: bool) -
         np.tanh(gate, out=gate)
         gate *= half
         gate += shift
-        new_c = gate[:, n : 2 * n] * c
-        new_c += gate[:, :n] * gate[:, 2 * n : 3 * n]
-        new_h = np.tanh(new_c, out=bent[t]) * gate[:, 3 * n :]
-        _hold(mask, t, new_h, h)
-        _hold(mask, t, new_c, c)
-        c = new_c
+        np.multiply(gate[:, n : 2 * n], c, out=new_c)
+        new_c += np.multiply(gate[:, :n], gate[:, 2 * n : 3 * n], out=part)
+        np.multiply(np.tanh(new_c, out=bent[t]), gate[:, 3 * n :], out=new_h)
+        skipped.hold(t, new_h, h)
+        skipped.hold(t, new_c, c)
         y[:, t] = h = new_h
-    _mask_outputs(y, mask)
+        c = new_c
+        new_h, other_h, new_c, other_c = other_h, new_h, other_c, new_c
+    skipped.blank(y)
     return (y, h, c), (gates, cells, bent, previous)
 
 
@@ -323,31 +382,41 @@ def _lstm_gradient(
     previous: Any,
     *,
     reverse: bool,
+    place: Any = FRESH,
 ) -> Any:
     batch, time, n = dy.shape
     i, f, g, o = (gates[..., k * n : (k + 1) * n] for k in range(4))
-    by_cell = np.empty((time, batch, 3, n), dy.dtype)  # d gate / d cell of input, forget, cell
-    np.multiply(g, i * (1 - i), out=by_cell[:, :, 0])
-    np.multiply(cells, f * (1 - f), out=by_cell[:, :, 1])
-    np.multiply(i, 1 - g * g, out=by_cell[:, :, 2])
-    by_output = bent * o * (1 - o)
-    through = o * (1 - bent * bent)
-    dx = np.empty((batch, time, 4, n), dy.dtype)
-    transposed = w.T
-    dh, dc = dh.copy(), dc.copy()
+    by_cell = place.empty((time, batch, 3, n), dy.dtype)  # d gate / d cell of input, forget, cell
+    part = place.empty((time, batch, n), dy.dtype)
+    np.multiply(g, _bend(i, part), out=by_cell[:, :, 0])
+    np.multiply(cells, _bend(f, part), out=by_cell[:, :, 1])
+    np.subtract(1, np.multiply(g, g, out=part), out=part)
+    np.multiply(i, part, out=by_cell[:, :, 2])
+    by_output = place(np.multiply, bent, o)
+    by_output *= np.subtract(1, o, out=part)
+    through = place(np.multiply, bent, bent)
+    np.subtract(1, through, out=through)
+    through *= o
+    dx = place.empty((batch, time, 4, n), dy.dtype)
+    dh, dc = place(np.positive, dh), place(np.positive, dc)
+    skipped = _Skipped(mask, place, dh, dc)
+    dy = _incoming(dy, skipped, place)
     for t in reversed(_times(dy, reverse)):
-        passed_h, passed_c = _split_gradient(mask, t, dh, dc)
-        dh += dy[:, t] if mask is None else dy[:, t] * mask[:, t, None]
-        dc += dh * through[t]
+        skipped.take_out(t)
+        dh += dy[:, t]
+        dc += np.multiply(dh, through[t], out=part[t])
         np.multiply(dc[:, None], by_cell[t], out=dx[:, t, :3])
         np.multiply(dh, by_output[t], out=dx[:, t, 3])
-        dh = dx[:, t].reshape(batch, 4 * n) @ transposed
+        np.matmul(dx[:, t].reshape(batch, 4 * n), w.T, out=dh)
         dc *= f[t]
-        if passed_h is not None:
-            dh += passed_h
-            dc += passed_c
+        skipped.put_back()
     dx = dx.reshape(batch, time, 4 * n)
-    return (dx, dh, dc, *_weight_gradients(previous, dx))
+    return (dx, dh, dc, *_weight_gradients(previous, dx, place))
+
+
+def _bend(gate: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The slope of a sigmoid, gate (1 - gate)."""
+    return np.multiply(gate, np.subtract(1, gate, out=out), out=out)
 
 
 _lstm_kernel = kernel("lstm_scan_gradient", _lstm_gradient, outputs=5)

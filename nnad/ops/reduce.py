@@ -122,12 +122,12 @@ def sum(
     return store(y if initial is None else y + initial, out, "sum")
 
 
-def _mean_forward(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+def _mean_forward(x: Any, *, axis: Any = None, keepdims: Any = False, out: Any = None) -> Any:
     """np.mean without its overhead where the accumulator has the dtype of x."""
     n = count(x, axis)
     if n == 0 or x.dtype.char not in "fdgFDG":
-        return np.mean(x, axis=axis, keepdims=keepdims)
-    return np.add.reduce(x, axis=axis, keepdims=keepdims) / n
+        return np.mean(x, axis=axis, keepdims=keepdims, out=out)
+    return np.divide(np.add.reduce(x, axis=axis, keepdims=keepdims, out=out), n, out=out)
 
 
 _mean = linear(
@@ -200,8 +200,8 @@ def _spread(name: str, forward: Any, weight: Any, formula: str, partial: str) ->
 
     return explicit(
         name,
-        lambda x, *, axis=None, ddof=0, keepdims=False: forward(
-            x, axis=axis, ddof=ddof, keepdims=keepdims
+        lambda x, *, axis=None, ddof=0, keepdims=False, out=None: forward(
+            x, axis=axis, ddof=ddof, keepdims=keepdims, out=out
         ),
         vjps=(vjp,),
         jvps=(jvp,),
@@ -326,7 +326,9 @@ def _others(x: Any, axis: Axis) -> Any:
 
 _prod = explicit(
     "prod",
-    lambda x, *, axis=None, keepdims=False: np.multiply.reduce(x, axis=axis, keepdims=keepdims),
+    lambda x, *, axis=None, keepdims=False, out=None: np.multiply.reduce(
+        x, axis=axis, keepdims=keepdims, out=out
+    ),
     vjps=(lambda g, ans, x, *, axis=None, keepdims=False: expand(g, x, axis) * _others(x, axis),),
     jvps=(
         lambda v, ans, x, *, axis=None, keepdims=False: _sum(
@@ -372,7 +374,9 @@ def _share_of_ties(ans: Any, x: Any, axis: Axis) -> Any:
 def _extreme(name: str, forward: Any) -> Any:
     return explicit(
         name,
-        lambda x, *, axis=None, keepdims=False: forward(x, axis=axis, keepdims=keepdims),
+        lambda x, *, axis=None, keepdims=False, out=None: forward(
+            x, axis=axis, keepdims=keepdims, out=out
+        ),
         vjps=(
             lambda g, ans, x, *, axis=None, keepdims=False: (
                 expand(g, x, axis) * _share_of_ties(ans, x, axis)
