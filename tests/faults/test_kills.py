@@ -15,18 +15,38 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = [
-    "mlp",
-    "binary",
-    "regression",
-    "tabular",
-    "embedding",
-    "multi_label",
-    "quantile_regression",
-]
-KILLS = int(os.environ.get("NNAD_KILLS", "21"))
+DATA = ROOT.parent / "shared" / "data"  # sets that are too large for the repository
+EPOCHS = ("trainer.epochs=12",)
+FEW = ("trainer.epochs=4", "trainer.steps_per_epoch=6")
+WARM = "schedule.warmup_steps=4"
+MNIST = (*FEW, WARM, f"data.path={DATA / 'mnist10k'}")
+CONFIGS = {
+    "mlp": EPOCHS,
+    "binary": EPOCHS,
+    "regression": EPOCHS,
+    "tabular": EPOCHS,
+    "embedding": EPOCHS,
+    "multi_label": EPOCHS,
+    "quantile_regression": EPOCHS,
+    "autoencoder": FEW,
+    "lstm_text": FEW,
+    "resnet_small": FEW,
+    "time_series": FEW,
+    "tabular_realmlp_classes": FEW,
+    "tabular_realmlp": (*FEW, f"data.path={DATA / 'california' / 'housing.csv'}"),
+    "lenet": MNIST,
+    "mnist_mlp": MNIST,
+    "char_transformer": (
+        "trainer.steps=15",
+        "trainer.steps_per_epoch=5",
+        "data.validation_size=0.002",
+        WARM,
+        f"data.path={DATA / 'tinyshakespeare' / 'input.txt'}",
+    ),
+}
+KILLS = int(os.environ.get("NNAD_KILLS", "32"))
 LEFT = ("metrics.csv", "checkpoints/last.safetensors", "checkpoints/best.safetensors")
-JOB = ("baseline=false", "trainer.epochs=12", "trainer.checkpoint_every_steps=3")
+JOB = ("baseline=false", "trainer.checkpoint_every_steps=3")
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
@@ -52,11 +72,15 @@ def left(run: Path) -> dict[str, bytes]:
 @pytest.mark.faults
 @pytest.mark.parametrize("config", CONFIGS)
 def test_killed_again_and_again(config, tmp_path):
+    path = next((o.partition("=")[2] for o in CONFIGS[config] if "data.path" in o), ROOT)
+    if not Path(path).exists():
+        pytest.skip(f"{path} is not there")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
+    job = ("--config", f"{config}.yaml", *JOB, *CONFIGS[config])
     began = time.monotonic()
-    finish(start(whole, "--config", f"{config}.yaml", *JOB))
+    finish(start(whole, *job))
     seconds = time.monotonic() - began
     expected = left(whole / "runs" / config)
     rng = random.Random(config)
@@ -64,7 +88,7 @@ def test_killed_again_and_again(config, tmp_path):
     while kills < max(1, KILLS // len(CONFIGS)):
         run = broken / "runs" / config
         shutil.rmtree(run, ignore_errors=True)
-        arguments = ["--config", f"{config}.yaml", *JOB]
+        arguments = list(job)
         for _ in range(5):
             process = start(broken, *arguments)
             try:
@@ -77,3 +101,4 @@ def test_killed_again_and_again(config, tmp_path):
                 arguments = ["--resume", str(run)]
         finish(start(broken, *arguments))
         assert left(run) == expected
+    print(f"{config}: {kills} kills, all identical")
