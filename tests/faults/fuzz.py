@@ -95,10 +95,16 @@ def mutate(rng: random.Random, content: bytes) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("reader", choices=READERS)
+    parser.add_argument("reader", choices=READERS, nargs="?")
+    parser.add_argument("--list", action="store_true", help="print the names of the readers")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.list:
+        print(*READERS)
+        return
+    if options.reader is None:
+        parser.error(f"name a reader: {', '.join(READERS)}")
     target = Target(options.reader, options.seconds)
     rng = random.Random(options.seed)
     if atheris is None:
