@@ -17,7 +17,7 @@ from nnad.sharing import onnx_networks  # noqa: F401  (registers its rules)
 from nnad.sharing.onnx_graph import Graph
 from nnad.sharing.onnx_rules import RULES
 from nnad.sharing.prediction import Dim, ExportError, Prediction, capture_prediction
-from nnad.training.trainer import evaluating
+from nnad.training.evaluation import evaluating
 
 __all__ = ["export_onnx", "onnx_model"]
 

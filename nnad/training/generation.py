@@ -12,9 +12,9 @@ from nnad.data.dataset import Meta
 from nnad.data.tokenizers import Tokenizer, from_state
 from nnad.errors import UserError
 from nnad.training import checkpoint
+from nnad.training.evaluation import evaluating
 from nnad.training.inference import load_weights, open_run
 from nnad.training.network import build_model
-from nnad.training.trainer import evaluating
 
 __all__ = ["choose", "continued", "generate_text"]
 

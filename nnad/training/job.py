@@ -28,13 +28,14 @@ from nnad.training.callbacks import Callback, Interrupted, Interruption, Progres
 from nnad.training.config import Config, load_config, to_yaml
 from nnad.training.config.locations import flat
 from nnad.training.early_stopping import BestEpoch
+from nnad.training.evaluation import predict
 from nnad.training.initial_weights import take_initial_weights
 from nnad.training.recorder import Recorder
 from nnad.training.registry import entries
 from nnad.training.report import check_report, closing_table
 from nnad.training.run_folder import RunFolder
 from nnad.training.state import capture, restore
-from nnad.training.trainer import Trainer, predict
+from nnad.training.trainer import Trainer
 from nnad.training.watch import Watch
 
 __all__ = ["check", "load_data", "make_trainer", "resolved_text", "resume", "start"]

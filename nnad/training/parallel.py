@@ -30,9 +30,10 @@ from nnad.layers import BatchNorm1d, BatchNorm2d
 from nnad.ops.noise import sharing_draws
 from nnad.optimizers.clip import norm_of, scale_to_norm
 from nnad.training.callbacks import Interruption
+from nnad.training.evaluation import predict, weight_of
 from nnad.training.shared import SharedParameters
 from nnad.training.step_programs import StepPrograms
-from nnad.training.trainer import Trainer, predict, weight_of
+from nnad.training.trainer import Trainer
 
 __all__ = ["ParallelTrainer", "predict_together"]
 

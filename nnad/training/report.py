@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnad.layers import summary
-from nnad.training.trainer import evaluating
+from nnad.training.evaluation import evaluating
 
 if TYPE_CHECKING:
     from nnad.data.dataset import DataSplits

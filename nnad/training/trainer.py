@@ -13,7 +13,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -21,75 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff import no_grad
 from nnad.autodiff.tensor import perform, value_of
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import Split
-from nnad.distributed import share_of
-from nnad.errors import CannotCompile, DivergedError
+from nnad.errors import DivergedError
 from nnad.optimizers import EMA, LBFGS, clip_grad_norm, clip_grad_value
 from nnad.schedules import Constant, Schedule
 from nnad.training.callbacks import Callback
 from nnad.training.diagnosis import is_finite, why_gradient_not_finite, why_loss_not_finite
 from nnad.training.early_stopping import BestEpoch
+from nnad.training.evaluation import predict, weight_of
 from nnad.training.history import History
 from nnad.training.step_programs import StepPrograms
 
-__all__ = ["Trainer", "evaluating", "predict"]
-
-COMPILED_FROM_BATCHES = 8
-PREDICTION_ROWS = 512  # at least: larger batches than in training make better use of the machine
-
-
-def weight_of(batch: Batch) -> float:
-    """The sum of the weights of a batch's rows: what its mean loss counts for."""
-    return len(batch.y) if batch.weight is None else float(batch.weight.sum(dtype=np.float64))
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Within the block the model is in evaluation mode and nothing is recorded."""
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        model.train(training)
-
-
-def predict(model: Any, x: Any, batch_size: int = 0, part: tuple[int, int] = (0, 1)) -> np.ndarray:
-    """The outputs of `model` for the rows of `x`, in evaluation mode.
-
-    Args:
-        model: maps a batch of inputs to outputs.
-        x: (rows, ...) inputs.
-        batch_size: rows at once, if that is more than `PREDICTION_ROWS`.
-        part: (rank, size): only one process's share of the batches.
-    """
-    rows = max(batch_size, PREDICTION_ROWS)
-    starts = range(0, len(x), rows)
-    mine = starts[share_of(len(starts), *part)]
-    with evaluating(model):
-        call = _many_times(model) if len(mine) >= COMPILED_FROM_BATCHES else model
-        batches = (x[i : i + rows] for i in mine)
-        found = [value_of((call if len(b) == rows else model)(b)) for b in batches]
-        return np.concatenate(found) if found else model(x[:1]).data[:0]
-
-
-def _many_times(model: Any) -> Callable[[Any], Any]:
-    """`model` as a NumPy program, which gives the same to the last bit, if it can be compiled."""
-    program: Callable[[Any], Any] = model.compiled(backend="numpy")
-
-    def call(batch: Any) -> Any:
-        nonlocal program
-        try:
-            return program(batch)
-        except CannotCompile:
-            program = model
-            return model(batch)
-
-    return call
+__all__ = ["Trainer"]
 
 
 class Trainer:

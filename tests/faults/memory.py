@@ -15,9 +15,10 @@ from nnad.estimators import MLPClassifier
 from nnad.layers import Linear, ReLU, Sequential
 from nnad.losses import cross_entropy, mse
 from nnad.optimizers import SGD, Adam
+from nnad.training.evaluation import predict
 from nnad.training.recorder import Recorder
 from nnad.training.run_folder import RunFolder
-from nnad.training.trainer import Trainer, predict
+from nnad.training.trainer import Trainer
 
 WARM_UP = 0.2  # of all repetitions: caches fill, the allocator finds its size
 

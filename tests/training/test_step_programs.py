@@ -12,9 +12,10 @@ from nnad.data import Split
 from nnad.errors import DivergedError
 from nnad.training import step_programs
 from nnad.training.callbacks import Callback
+from nnad.training.evaluation import predict
 from nnad.training.state import capture, restore
 from nnad.training.step_programs import StepPrograms, worth_native_seconds
-from nnad.training.trainer import Trainer, predict
+from nnad.training.trainer import Trainer
 
 needs_native = pytest.mark.skipif(why_not_native() is not None, reason=str(why_not_native()))
 

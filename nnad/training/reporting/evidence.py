@@ -13,7 +13,7 @@ import numpy as np
 
 from nnad.autodiff import value_of
 from nnad.data.dataset import DataSplits, Meta, Split
-from nnad.training.trainer import evaluating, predict
+from nnad.training.evaluation import evaluating, predict
 from nnad.training.watch import Norms, Watch
 
 if TYPE_CHECKING:
