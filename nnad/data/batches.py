@@ -131,7 +131,8 @@ class BatchIterator:
         row_bytes = max(1, split.x.nbytes // max(1, rows))
         self.part = part
         shared = part[1] > 1
-        self._chunk = max(1, CHUNK_BYTES // (row_bytes * batch_size))  # batches gathered at once
+        read_bytes = split.x.row_bytes if lazy else row_bytes
+        self._chunk = max(1, CHUNK_BYTES // (read_bytes * batch_size))  # batches gathered at once
         self._block = max(1, BLOCK_BYTES // row_bytes)
         self._in_place = not (shuffle or lazy or shared)
         self._gathers_share = shared and augment is None  # augmenting needs the whole batch

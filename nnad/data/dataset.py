@@ -29,13 +29,17 @@ class Features:
         codes: (rows, columns) integers into ``levels``, -1 where a cell is missing, or None.
         levels: for each categorical column, the texts that occur.
         numeric_names, categorical_names: the column names.
+        together: where rows are read on demand, what gives numbers and codes in one go.
+        extremes: (2, columns) the least and the largest of each column of numbers, if known.
     """
 
     numeric: np.ndarray | LazyRows
-    codes: np.ndarray | None = None
+    codes: np.ndarray | LazyRows | None = None
     levels: list[list[str]] = field(default_factory=list)
     numeric_names: list[str] = field(default_factory=list)
     categorical_names: list[str] = field(default_factory=list)
+    together: Any = None
+    extremes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.numeric)
@@ -44,10 +48,12 @@ class Features:
         """The same columns with some of the rows."""
         from nnad.data.lazy import LazyRows
 
-        lazy = isinstance(self.numeric, LazyRows)
-        numeric = LazyRows(self.numeric, index) if lazy else self.numeric[index]
-        codes = None if self.codes is None else self.codes[index]
-        return Features(numeric, codes, self.levels, self.numeric_names, self.categorical_names)
+        def some(rows: Any) -> Any:
+            return LazyRows(rows, index) if isinstance(rows, LazyRows) else rows[index]
+
+        codes = None if self.codes is None else some(self.codes)
+        names = self.numeric_names, self.categorical_names
+        return Features(some(self.numeric), codes, self.levels, *names)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -15,6 +15,8 @@ import numpy as np
 from nnad.errors import DataError
 
 __all__ = ["FileRows", "LazyRows", "ShardedRows"]
+
+DENSE = 4  # reading so many times the rows in one go is quicker than picking them
 
 
 class FileRows:
@@ -27,13 +29,16 @@ class FileRows:
         path: the file.
         dtype, shape: of the array, rows first, in row order.
         offset: bytes before its first element.
+
+    Attributes:
+        row_bytes: bytes of a row in the file.
     """
 
     def __init__(
         self, path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int = 0
     ) -> None:
         self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
-        self._row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+        self.row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
         self._file = path.open("rb", buffering=0)
         self._lock = Lock()  # a thread that prefetches and one that evaluates share the position
         weakref.finalize(self, self._file.close)
@@ -58,7 +63,7 @@ class FileRows:
         if 2 * len(starts) < len(key):
             return self._read_runs(key[order], order, starts)
         rows = np.empty((len(key), *self.shape[1:]), self.dtype)
-        size, offset = self._row_bytes, self.offset
+        size, offset = self.row_bytes, self.offset
         room = rows.reshape(-1).view(np.uint8).data
         seek, read = self._file.seek, self._file.readinto
         with self._lock:
@@ -80,11 +85,11 @@ class FileRows:
         room = rows.reshape(-1).view(np.uint8).data
         done = 0
         with self._lock:
-            self._file.seek(self.offset + start * self._row_bytes)
+            self._file.seek(self.offset + start * self.row_bytes)
             while done < len(room):  # the system reads at most 2 GiB at once
                 got = self._file.readinto(room[done:])
                 if not got:
-                    self._complain(start + done // self._row_bytes)
+                    self._complain(start + done // self.row_bytes)
                 done += got
         return rows
 
@@ -124,9 +129,10 @@ class LazyRows:
     """Rows of an array in some order, each passed through a function when it is read.
 
     Args:
-        base: an array, a view into one (such as overlapping windows), or rows in files.
+        base: an array, a view into one (such as overlapping windows), rows in files, or anything
+            else that has a length and gives the rows of a slice or an array of positions.
         index: the rows of ``base``, in order; None for all.
-        transform: from an array of rows to the array handed out.
+        transform: from the rows that the base gives to the array handed out.
 
     >>> rows = LazyRows(np.arange(10.0), np.array([7, 3, 5]), lambda x: x * 2)
     >>> len(rows), rows[1:]
@@ -135,9 +141,9 @@ class LazyRows:
 
     def __init__(
         self,
-        base: np.ndarray | FileRows | ShardedRows | LazyRows,
+        base: Any,
         index: np.ndarray | slice | None = None,
-        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        transform: Callable[[Any], np.ndarray] | None = None,
     ) -> None:
         self.base = base
         total = len(base)
@@ -156,6 +162,12 @@ class LazyRows:
         return len(self.shape)
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, as it is read or as it is handed out, whichever are more."""
+        own = self.nbytes // max(1, len(self))
+        return max(own, getattr(self.base, "row_bytes", 0))
+
+    @property
     def nbytes(self) -> int:
         """Bytes that all rows together would take."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
@@ -167,6 +179,23 @@ class LazyRows:
         """The rows of a slice or an array of positions, read and transformed."""
         rows = self.base[key if self.index is None else self.index[key]]
         return rows if self.transform is None else self.transform(rows)
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """All rows, about `size` bytes at a time, in the order in which they are cheapest to read.
+
+        Where most rows of a stretch are wanted, all of it is read.
+        """
+        step = max(1, size // max(1, self.row_bytes))
+        if self.index is None:
+            yield from (self[start : start + step] for start in range(0, len(self), step))
+            return
+        index = np.sort(self.index)
+        for start in range(0, len(index), step):
+            part = index[start : start + step]
+            first, last = int(part[0]), int(part[-1]) + 1
+            dense = last - first <= DENSE * len(part)
+            rows = self.base[first:last][part - first] if dense else self.base[part]
+            yield rows if self.transform is None else self.transform(rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)

@@ -256,7 +256,10 @@ def _part(raw: Raw, target: Target, preprocessor: Preprocessor, rows: Rows, dtyp
         assert isinstance(raw.x.numeric, np.ndarray)
         return Split(raw.x.numeric[rows], target.y[rows], weight)
     if isinstance(raw.x.numeric, LazyRows):
-        x = preprocessor.transform_lazily(LazyRows(raw.x.numeric, rows))
+        x = preprocessor.transform_lazily(raw.x, rows)
+        if raw.x.extremes is not None and preprocessor.numeric_names:
+            with np.errstate(over="ignore", invalid="ignore"):
+                _check_finite(preprocessor.transform_numeric(raw.x.extremes), raw, preprocessor)
     else:
         with np.errstate(over="ignore", invalid="ignore"):
             x = preprocessor.transform(raw.x.rows(rows))

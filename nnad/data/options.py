@@ -201,14 +201,19 @@ class Options:
         return resolve(getattr(self, name), self._base_dirs, f"data.{name}")
 
     def locate_all(self, name: str = "path") -> list[Path]:
-        """The files that the key ``name`` points to: one, or those that a pattern matches, by name.
+        """The files that the key ``name`` points to: one, those of a pattern by name, or of a list.
 
         Raises:
             DataError: if there is none.
         """
-        given = str(getattr(self, name))
+        given = getattr(self, name)
+        if isinstance(given, list):
+            return [file for each in given for file in self._matches(each, name)]
+        return self._matches(given, name)
+
+    def _matches(self, given: str, name: str) -> list[Path]:
         if not any(sign in given for sign in "*?["):
-            return [self.locate(name)]
+            return [resolve(given, self._base_dirs, f"data.{name}")]
         for folder in self._base_dirs:
             place = folder / Path(given).expanduser()
             if found := sorted(place.parent.glob(place.name)):

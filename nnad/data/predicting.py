@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from nnad.data.array_files import as_features
+from nnad.data.cells import Problems
 from nnad.data.dataset import Meta
 from nnad.data.preprocessing import Preprocessor
-from nnad.data.sources.csv import features_of
 from nnad.data.sources.npz import read_arrays
 from nnad.data.sources.time_series import windows_of
-from nnad.data.table import Problems, Table, read_csv
+from nnad.data.table import Table, read_csv
 from nnad.errors import DataError, did_you_mean
 
 __all__ = ["read_rows"]
@@ -55,7 +55,7 @@ def read_rows(
     )
     _check_columns(table, names)
     _check_cells(table, preprocessor)
-    features = features_of(table, names)
+    features = table.features(names)
     shape = preprocessor.raw_shape
     if "window" in meta.extras:
         features.numeric = windows_of(features.numeric[:], meta.extras["window"])
@@ -82,7 +82,7 @@ def _check_columns(table: Table, names: list[str]) -> None:
     for name in names:
         if name not in table.columns:
             hint = did_you_mean(name, table.header) or f"; it has {_some(table.header)}"
-            problems.add("missing columns", f"{table.path}: no column {name!r}{hint}")
+            problems.add("missing columns", f"{table.label}: no column {name!r}{hint}")
     problems.raise_any()
 
 
@@ -99,11 +99,9 @@ def _check_cells(table: Table, preprocessor: Preprocessor) -> None:
     for column in table.columns.values():
         if filled[column.numeric]:
             continue
-        for row in np.flatnonzero(column.missing):
-            where = table.where(int(row))
-            problems.add(
-                "empty cells",
-                f"{where}: column {column.name!r} has no value, and the model was trained "
-                "with data.missing: refuse",
-            )
+        column.refuse_gaps(
+            "empty cells",
+            "has no value, and the model was trained with data.missing: refuse",
+            problems,
+        )
     problems.raise_any()

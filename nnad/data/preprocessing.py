@@ -1,14 +1,15 @@
 """Turning raw columns into the array that a model sees: filled, scaled, encoded, shaped.
 
-All of it is fitted to the training part only. Imputing, robust scaling and encoding are fitted by
-scikit-learn's SimpleImputer, RobustScaler, OneHotEncoder and OrdinalEncoder; the mean and standard
-deviation (as StandardScaler defines them) take two lines, which spares its import. What is kept are
-plain arrays and texts, so a saved run needs neither pickle nor scikit-learn to predict.
+All of it is fitted to the training part only. Medians and quartiles are found by scikit-learn's
+SimpleImputer and RobustScaler. Means, standard deviations and categories are found as its
+StandardScaler and OneHotEncoder define them, but block by block, so that the rows may be more than
+memory holds. What is kept are plain arrays and texts: a saved run needs neither pickle nor
+scikit-learn to predict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +21,8 @@ from nnad.errors import DataError, ShapeError
 
 __all__ = ["Preprocessor"]
 
-SAMPLE_BYTES = 32 * 2**20  # of float64, for the statistics of arrays larger than memory
+SAMPLE_BYTES = 32 * 2**20  # of float64, for medians and quartiles of arrays larger than memory
+BLOCK_BYTES = 8 * 2**20  # read at once
 SMOOTH_CLIP = 3.0
 UNKNOWN = 0  # the code of categories that the training part does not have
 
@@ -98,39 +100,47 @@ class Preprocessor:
             dtype=dtype,
         )
         channels = train.numeric.shape[-1]
-        if (impute or standardize) and channels:
-            numeric = _sample(train.numeric).reshape(-1, channels)
-            if impute:
-                self.fill = _fit_fill(numeric, impute, train.numeric_names)
-                numeric = np.where(np.isnan(numeric), self.fill, numeric)
-            if standardize:
-                statistics = _median_quartiles if standardize == "robust" else _mean_std
-                self.center, self.scale = statistics(numeric)
+        if impute and channels:
+            sampled = _sample(train.numeric).reshape(-1, channels)
+            self.fill = _fit_fill(sampled, impute, train.numeric_names)
+        if standardize == "robust" and channels:
+            sampled = self._filled(_sample(train.numeric).reshape(-1, channels))
+            self.center, self.scale = _median_quartiles(sampled)
+        elif standardize and channels:
+            blocks = (block.astype(np.float64) for block in _blocks(train.numeric))
+            self.center, self.scale = _mean_std(
+                self._filled(block.reshape(-1, channels)) for block in blocks
+            )
         if not standardize and unit != 1:
             self.center, self.scale = np.zeros(channels), np.full(channels, unit)
         if train.codes is not None:
-            self._fit_categories(train, impute)
+            self._fit_categories(train, train.codes, impute)
         return self
 
-    def _fit_categories(self, train: Features, impute: str | None) -> None:
-        from sklearn.impute import SimpleImputer
-        from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+    def _filled(self, x: np.ndarray) -> np.ndarray:
+        """`x` with what replaces missing numbers."""
+        return x if self.fill is None else np.where(np.isnan(x), self.fill, x)
 
-        encoder = OrdinalEncoder() if self.encoding == "codes" else OneHotEncoder()
+    def _fit_categories(
+        self, train: Features, codes: np.ndarray | LazyRows, impute: str | None
+    ) -> None:
+        """Take the texts that occur, in order, and the most frequent one, of equals the first."""
+        counts = [np.zeros(len(levels) + 1, np.int64) for levels in train.levels]
+        for block in _blocks(codes):
+            for found, column in zip(counts, block.T, strict=True):
+                found += np.bincount(column + 1, minlength=len(found))
         fills = []
-        for name, texts in zip(train.categorical_names, _texts(train), strict=True):
-            present = texts[texts != ""]
-            if not len(present):
+        for name, levels, found in zip(train.categorical_names, train.levels, counts, strict=True):
+            present = {text: n for text, n in zip(levels, found[1:].tolist(), strict=True) if n}
+            if not present:
                 raise DataError(f"column {name!r} has no value in the training part; drop it")
-            self.categories.append(encoder.fit(present[:, None]).categories_[0].tolist())
-            if impute:
-                imputer = SimpleImputer(strategy="most_frequent", missing_values="")
-                fills.append(str(imputer.fit(texts[:, None]).statistics_[0]))
+            self.categories.append(sorted(present))
+            fills.append(min(present, key=lambda text: (-present[text], text)))
         self.fill_categorical = fills if impute else None
 
     def fit_target(self, y: np.ndarray) -> None:
         """Learn the mean and standard deviation of the training targets."""
-        center, scale = _mean_std(y.reshape(len(y), -1).astype(np.float64))
+        center, scale = _mean_std(iter([y.reshape(len(y), -1).astype(np.float64)]))
         self.target_center = center.reshape(y.shape[1:])
         self.target_scale = scale.reshape(y.shape[1:])
 
@@ -145,7 +155,7 @@ class Preprocessor:
             encoded = [
                 self._encode(i, codes, levels)
                 for i, (codes, levels) in enumerate(
-                    zip(features.codes.T, features.levels, strict=True)
+                    zip(features.codes[:].T, features.levels, strict=True)
                 )
             ]
             x = np.concatenate([x, *encoded], axis=1)
@@ -154,8 +164,7 @@ class Preprocessor:
     def transform_numeric(self, x: np.ndarray) -> np.ndarray:
         """Fill, scale and squash numbers; float64 is worked in as it is, others as ``dtype``."""
         x = x if x.dtype == np.float64 else x.astype(self.dtype)
-        if self.fill is not None:
-            x = np.where(np.isnan(x), self.fill, x)
+        x = self._filled(x)
         if self.center is not None and self.scale is not None:
             if x.shape[-1] != len(self.center):
                 raise ShapeError(f"rows of {x.shape[-1]} numbers; expected {len(self.center)}")
@@ -182,14 +191,16 @@ class Preprocessor:
         found[..., :count] = np.where(np.abs(numbers) < rounding, 0.0, numbers)
         return found.reshape(x.shape)
 
-    def transform_lazily(self, numeric: np.ndarray | LazyRows) -> LazyRows:
-        """The same for an array too large to hold: each batch is transformed as it is read."""
+    def transform_lazily(self, features: Features, index: np.ndarray | slice) -> LazyRows:
+        """Some rows as the model sees them, transformed when a batch is read."""
+        if features.together is not None:
+            return LazyRows(features.together, index, self.transform)
 
         def rows(x: np.ndarray) -> np.ndarray:
             x = self.transform_numeric(x)
             return x if self.row_shape is None else x.reshape(len(x), *self.row_shape)
 
-        return LazyRows(numeric, transform=rows)
+        return LazyRows(LazyRows(features.numeric, index), transform=rows)
 
     def _encode(self, position: int, codes: np.ndarray, levels: list[str]) -> np.ndarray:
         """One categorical column as 0/1 columns or as a column of codes."""
@@ -270,13 +281,9 @@ def _sample(numeric: np.ndarray | LazyRows) -> np.ndarray:
     return numeric[:].astype(np.float64)
 
 
-def _texts(features: Features) -> list[np.ndarray]:
-    """The cells of each categorical column as text, missing ones empty."""
-    assert features.codes is not None
-    return [
-        np.array([*levels, ""], dtype=object)[codes]
-        for codes, levels in zip(features.codes.T, features.levels, strict=True)
-    ]
+def _blocks(rows: np.ndarray | LazyRows) -> Iterator[np.ndarray]:
+    """All rows: at once where they are in memory."""
+    return rows.blocks(BLOCK_BYTES) if isinstance(rows, LazyRows) else iter([rows])
 
 
 def _fit_fill(numeric: np.ndarray, strategy: str, names: list[str]) -> np.ndarray:
@@ -288,11 +295,21 @@ def _fit_fill(numeric: np.ndarray, strategy: str, names: list[str]) -> np.ndarra
     return SimpleImputer(strategy=strategy).fit(numeric).statistics_
 
 
-def _mean_std(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per column, 1 for constant ones, as StandardScaler has them."""
-    with np.errstate(over="ignore"):  # what is too large is told once all is scaled
-        mean, variance = x.mean(axis=0), x.var(axis=0)
-    eps = len(x) * np.finfo(np.float64).eps
+def _mean_std(blocks: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per column, 1 for constant ones, as StandardScaler has them.
+
+    Those of several blocks of rows are put together as by Chan, Golub and LeVeque (1983).
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # too large: told once all is scaled
+        first = next(blocks)
+        count, mean, variance = len(first), first.mean(axis=0), first.var(axis=0)
+        for block in blocks:
+            total = count + len(block)
+            share, step = len(block) / total, block.mean(axis=0) - mean
+            variance = (1 - share) * (variance + share * step**2) + share * block.var(axis=0)
+            mean = mean + share * step
+            count = total
+    eps = count * np.finfo(np.float64).eps
     constant = variance <= eps * variance + (eps * mean) ** 2
     return mean, np.where(constant, 1.0, np.sqrt(variance))
 

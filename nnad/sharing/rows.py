@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from nnad.data.cells import MISSING, MISSING_NUMBERS
 from nnad.data.preprocessing import SMOOTH_CLIP
-from nnad.data.table import MISSING, MISSING_NUMBERS
 from nnad.training.inference import class_probabilities, sigmoid
 
 __all__ = ["answers", "main", "prepare"]

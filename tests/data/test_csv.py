@@ -9,7 +9,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, RobustScaler, StandardScaler
 
-from nnad.data import load, read_rows, table
+from nnad.data import cells, load, read_rows
 from nnad.data.table import read_csv
 from nnad.errors import DataError
 
@@ -317,31 +317,32 @@ def test_a_missing_target_key_is_told(tmp_path) -> None:
 def test_chunks_make_no_difference(mixed, monkeypatch) -> None:
     path, _, _ = mixed
     whole = read_csv(path)
-    monkeypatch.setattr(table, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(cells, "CHUNK_ROWS", 7)
     chunked = read_csv(path)
     assert len(chunked) == 60
-    np.testing.assert_array_equal(chunked.lines, whole.lines)
     for name, column in whole.columns.items():
-        assert chunked.columns[name].levels == column.levels
-        np.testing.assert_array_equal(chunked.columns[name].values, column.values)
+        assert chunked.columns[name] == column  # with the places of empty cells
+        np.testing.assert_array_equal(chunked.values(name), whole.values(name))
 
 
 def test_the_kind_is_settled_by_the_first_chunk(tmp_path, monkeypatch) -> None:
     path = write(tmp_path, "a,label\n" + "1,x\n" * 10 + "word,y\n" * 30)
-    monkeypatch.setattr(table, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(cells, "CHUNK_ROWS", 10)
     with pytest.raises(DataError, match=r":12: column 'a': 'word' is not a number"):
         read_csv(path)
 
 
-@pytest.mark.parametrize("sign", sorted(table.MISSING))
+@pytest.mark.parametrize("sign", sorted(cells.MISSING))
 def test_every_sign_of_an_empty_cell(sign, tmp_path) -> None:
     path = write(tmp_path, f"a,b,label\n1,x,p\n{sign},{sign},q\n3,y,p\n4,y,q\n")
-    columns = read_csv(path).columns
+    found = read_csv(path)
     for name in "ab":
-        np.testing.assert_array_equal(columns[name].missing, [False, True, False, False])
+        assert (found.columns[name].gaps, found.columns[name].gap_count) == ([f"{path}:3"], 1)
+    np.testing.assert_array_equal(found.values("a"), [1, np.nan, 3, 4])
+    np.testing.assert_array_equal(found.values("b"), [0, -1, 1, 1])
 
 
 def test_none_may_be_a_category_but_not_a_number(tmp_path) -> None:
     columns = read_csv(write(tmp_path, "a,b\nnone,none\n1,x\n2,y\n")).columns
-    assert columns["a"].missing[0]
+    assert columns["a"].gap_count == 1
     assert columns["b"].levels == ["none", "x", "y"]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from nnad.data.dataset import Features, Raw
+from nnad.data import array_files
+from nnad.data.cells import Problems
+from nnad.data.dataset import Raw
 from nnad.data.options import Option, Options, source
-from nnad.data.table import Column, Problems, Table, read_csv
+from nnad.data.stored import StoredTable, stored_csv
+from nnad.data.table import Column, Table, read_csv
 from nnad.errors import did_you_mean
 
 NAMES = str | list[str] | None
@@ -21,7 +27,11 @@ def as_list(names: str | list[str] | None) -> list[str]:
 
 @source(
     "csv",
-    Option("path", str, doc="the file"),
+    Option(
+        "path",
+        str | list[str],
+        doc="the file, a pattern such as part-*.csv, or a list of files; all have the same header",
+    ),
     Option("target", NAMES, None, "name of the target column, or a list of several"),
     Option("features", NAMES, None, "input columns (left out: all that are not named otherwise)"),
     Option("drop", NAMES, None, "columns that are not inputs"),
@@ -45,67 +55,91 @@ def as_list(names: str | list[str] | None) -> list[str]:
     Option("decimal", Literal[".", ","], ".", "decimal sign"),
 )
 def load_csv(options: Options) -> Raw:
-    """A table in a CSV file with a header line."""
-    path = options.locate()
+    """Tables in CSV files with a header line; over 64 MiB they are read from disk, by rows.
+
+    Several files hold a part of the rows each; they follow in the order of their names.
+    """
+    paths = options.locate_all()
     targets, weights = as_list(options.target), as_list(options.weight_column)
     problems = Problems()
-    table = read_csv(
-        path,
-        delimiter=options.delimiter,
-        decimal=options.decimal,
-        numeric=as_list(options.numeric_columns) + weights,
-        categorical=as_list(options.categorical_columns),
-        problems=problems,
-    )
+    table = _read(options, paths, problems)
     if not targets and options.task != "autoencoder":
-        columns = ", ".join(table.columns)
+        columns = ", ".join(table.header)
         problems.add("target", f"data.target: missing: name the target column (one of {columns})")
     _check_names(options, table, problems)
     inputs = _inputs(options, table, {*targets, *weights})
     if not inputs and not options.features:
-        problems.add("inputs", f"{path}: no input columns beside {', '.join(targets + weights)}")
+        label = table.label
+        problems.add("inputs", f"{label}: no input columns beside {', '.join(targets + weights)}")
     refused = [*targets, *weights, *(inputs if options.missing == "refuse" else [])]
     for name in filter(table.columns.__contains__, refused):
-        _refuse_missing(table, table.columns[name], name in inputs, problems)
+        remedy = "; fill it, or set data.missing: impute" if name in inputs else ""
+        table.columns[name].refuse_gaps("empty cells", f"has no value{remedy}", problems)
     problems.raise_any()
+    y, classes = _target(table, targets, options.task)
     return Raw(
-        features_of(table, inputs),
-        _target(table, targets) if targets else None,
-        weight=table.columns[weights[0]].values if weights else None,
+        table.features(inputs),
+        y,
+        weight=table.values(weights[0]) if weights else None,
+        task="classification" if classes else None,
+        class_names=classes,
         target_names=targets,
-        files=[path],
-        label=str(path),
+        files=paths,
+        label=table.label,
         encoding=options.categorical,
         impute=options.impute if options.missing == "impute" else None,
     )
 
 
-def features_of(table: Table, inputs: list[str]) -> Features:
-    """The named columns as inputs: numbers in one array, categories in another."""
-    numeric = [table.columns[name] for name in inputs if table.columns[name].numeric]
-    categorical = [table.columns[name] for name in inputs if not table.columns[name].numeric]
-    return Features(
-        np.column_stack([c.values for c in numeric]) if numeric else np.empty((len(table), 0)),
-        np.column_stack([c.values for c in categorical]) if categorical else None,
-        [column.levels for column in categorical],
-        [column.name for column in numeric],
-        [column.name for column in categorical],
-    )
+def _read(options: Options, paths: list[Path], problems: Problems) -> Table | StoredTable:
+    """The table, in memory if its files are small; with the columns that are asked for if not."""
+    reading = {
+        "delimiter": options.delimiter,
+        "decimal": options.decimal,
+        "numeric": as_list(options.numeric_columns) + as_list(options.weight_column),
+        "categorical": as_list(options.categorical_columns),
+    }
+    if sum(path.stat().st_size for path in paths) <= array_files.IN_MEMORY:
+        return read_csv(paths, problems=problems, **reading)
+    named = [*as_list(options.target), *as_list(options.weight_column)]
+    features, left_out = as_list(options.features), set(as_list(options.drop))
+
+    def wanted(header: Sequence[str]) -> set[str]:
+        return {*(set(features or header) - left_out), *named}
+
+    key = json.dumps([reading, sorted(named), sorted(features), sorted(left_out)])
+    return stored_csv(paths, problems, key, wanted=wanted, **reading)
 
 
-def _target(table: Table, names: list[str]) -> np.ndarray:
+def _target(
+    table: Table | StoredTable, names: list[str], task: str | None
+) -> tuple[np.ndarray | None, list[str] | None]:
+    """The target, and the names of the classes where it is texts in a file of many rows."""
     columns = [table.columns[name] for name in names]
-    cells = [column.values if column.numeric else column.texts() for column in columns]
-    return cells[0] if len(cells) == 1 else np.column_stack(cells)
+    if len(columns) == 1 and not columns[0].numeric and isinstance(table, StoredTable):
+        classes = sorted(columns[0].levels)
+        if len(classes) > 1 and task in (None, "classification"):
+            places = np.array([classes.index(text) for text in columns[0].levels])
+            return places[table.values(names[0])], classes
+    cells = [
+        table.values(column.name) if column.numeric else texts(column, table.values(column.name))
+        for column in columns
+    ]
+    return (None if not cells else cells[0] if len(cells) == 1 else np.column_stack(cells)), None
 
 
-def _inputs(options: Options, table: Table, others: set[str]) -> list[str]:
-    chosen = as_list(options.features) or list(table.columns)
+def texts(column: Column, codes: np.ndarray) -> np.ndarray:
+    """The cells of a column of texts; missing ones are empty."""
+    return np.array([*column.levels, ""], dtype=object)[codes]
+
+
+def _inputs(options: Options, table: Table | StoredTable, others: set[str]) -> list[str]:
+    chosen = as_list(options.features) or table.header
     left_out = others | set(as_list(options.drop))
     return [name for name in chosen if name in table.columns and name not in left_out]
 
 
-def _check_names(options: Options, table: Table, problems: Problems) -> None:
+def _check_names(options: Options, table: Table | StoredTable, problems: Problems) -> None:
     """Every column that the configuration names must be in the file."""
     keys = (
         "target",
@@ -117,14 +151,7 @@ def _check_names(options: Options, table: Table, problems: Problems) -> None:
     )
     for key in keys:
         for name in as_list(getattr(options, key)):
-            if name not in table.columns:
-                hint = did_you_mean(name, table.columns)
-                known = "" if hint else f" (columns: {', '.join(table.columns)})"
-                problems.add(key, f"data.{key}: {table.path} has no column {name!r}{hint}{known}")
-
-
-def _refuse_missing(table: Table, column: Column, is_input: bool, problems: Problems) -> None:
-    remedy = "; fill it, or set data.missing: impute" if is_input else ""
-    for row in np.flatnonzero(column.missing):
-        where = table.where(int(row))
-        problems.add("empty cells", f"{where}: column {column.name!r} has no value{remedy}")
+            if name not in table.header:
+                hint = did_you_mean(name, table.header)
+                known = "" if hint else f" (columns: {', '.join(table.header)})"
+                problems.add(key, f"data.{key}: {table.label} has no column {name!r}{hint}{known}")

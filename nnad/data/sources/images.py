@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from nnad.data.cells import Problems
 from nnad.data.dataset import Features, Raw
 from nnad.data.options import Option, Options, source
-from nnad.data.table import Problems
 from nnad.errors import DataError
 
 __all__ = ["load_images"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnad.data.cells import Problems
 from nnad.data.dataset import Features, Raw, Rows
 from nnad.data.lazy import LazyRows
 from nnad.data.options import Option, Options, source
 from nnad.data.sources.csv import NAMES, as_list
 from nnad.data.splits import count
-from nnad.data.table import Problems, read_csv
+from nnad.data.table import read_csv
 from nnad.errors import DataError, did_you_mean
 
 __all__ = ["load_time_series", "windows_of"]
@@ -53,13 +54,10 @@ def load_time_series(options: Options) -> Raw:
             remedy = "name the input columns in data.features"
             problems.add("text", f"{path}: column {name!r} holds text, not numbers; {remedy}")
             continue
-        for row in np.flatnonzero(column.missing):
-            problems.add("gaps", f"{table.where(int(row))}: column {name!r} has no value")
+        column.refuse_gaps("gaps", "has no value", problems)
     problems.raise_any()
-    x = windows_of(np.column_stack([table.columns[name].values for name in inputs]), options.window)
-    y = windows_of(
-        np.column_stack([table.columns[name].values for name in targets]), options.horizon
-    )
+    x = windows_of(np.column_stack([table.values(name) for name in inputs]), options.window)
+    y = windows_of(np.column_stack([table.values(name) for name in targets]), options.horizon)
     rows = len(table) - options.window - options.horizon + 1
     if rows < 1:
         raise DataError(

@@ -252,10 +252,22 @@ def _with_paths(values: dict[str, Any], folder: str) -> dict[str, Any]:
     found = dict(values)
     for key, value in values.items():
         if key.endswith("path") and isinstance(value, str):
-            beside = FilePath(folder, value)
-            if not FilePath(value).exists() and beside.exists():
-                found[key] = os.path.abspath(beside)
+            found[key] = _spelt_out(value, folder)
+        elif key.endswith("path") and isinstance(value, list):
+            found[key] = [_spelt_out(each, folder) for each in value]
     return found
+
+
+def _spelt_out(path: str, folder: str) -> str:
+    """`path`, or where it is in `folder` if it is only there; it may be a pattern."""
+    beside = FilePath(folder, path)
+
+    def leads_anywhere(place: FilePath) -> bool:
+        return place.exists() or any(place.parent.glob(place.name))
+
+    if not leads_anywhere(FilePath(path)) and leads_anywhere(beside):
+        return os.path.abspath(beside)
+    return path
 
 
 def _with_direction(config: Config) -> Component:

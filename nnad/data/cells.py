@@ -1,0 +1,374 @@
+"""Text cells of CSV files as numbers and categories, chunk by chunk, every problem named by line.
+
+Several files with the same header are read as one.  A chunk is turned into numbers (8 bytes a cell)
+or codes of categories (4 bytes a cell) before the next one is read, so the text of a large file is
+never in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from nnad.errors import DataError
+
+__all__ = ["Builder", "CsvReader", "Problems", "sniff_delimiter"]
+
+CHUNK_ROWS = 20_000
+FIRST_CELLS = 2**19  # of the chunk that decides which columns are numeric
+CHUNK_CELLS = 2**15  # few enough that their texts stay in the processor's cache
+SNIFFED_CHARACTERS = 100_000  # of a line; the csv module refuses cells longer than 131,072
+LONGEST_LINE = 2**24  # characters
+DELIMITERS = ",;\t|"
+# What stands for an empty cell (as in pandas, and "?"); among numbers in any case of letters.
+MISSING = frozenset(
+    "|#N/A|#NA|-NaN|-nan|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null|?".split("|")  # noqa: SIM905
+)
+MISSING_NUMBERS = frozenset(text.lower() for text in MISSING)
+TOLD = 50  # problems of a kind
+
+
+class Problems:
+    """Collects problems, of each kind at most a number of them, and raises them all at once."""
+
+    def __init__(self, limit: int = TOLD) -> None:
+        self._lines: dict[str, list[str]] = {}
+        self._left_out: dict[str, int] = {}
+        self._limit = limit
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, kind: str, line: str) -> None:
+        """Add a line of text; lines of a kind beyond the limit are only counted."""
+        self.add_some(kind, [line], 1)
+
+    def add_some(self, kind: str, lines: Sequence[str], total: int) -> None:
+        """Add the first `lines` of `total` problems of a kind."""
+        if not total:
+            return
+        told = self._lines.setdefault(kind, [])
+        room = self._limit - len(told)
+        told += lines[:room]
+        left_out = total - min(room, len(lines))
+        if left_out:
+            self._left_out[kind] = self._left_out.get(kind, 0) + left_out
+
+    def raise_any(self) -> None:
+        """Raise `DataError` with all lines if there are any."""
+        lines = []
+        for kind, found in self._lines.items():
+            lines += found
+            if kind in self._left_out:
+                lines.append(f"... and {self._left_out[kind]} more of these ({kind})")
+        if lines:
+            raise DataError(lines)
+
+
+def sniff_delimiter(lines: Sequence[str]) -> str:
+    r"""The delimiter that splits the first lines into the most columns, equally many on each.
+
+    >>> sniff_delimiter(["a;b;c", "1,5;2;3"]), sniff_delimiter(["a\tb", "1\t2"])
+    (';', '\t')
+    >>> sniff_delimiter(["only", "1"])
+    ','
+    """
+
+    def merit(delimiter: str) -> tuple[float, int]:
+        widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+        if not widths or widths[0] == 1:
+            return 0.0, 0
+        return sum(width == widths[0] for width in widths) / len(widths), widths[0]
+
+    return max(DELIMITERS, key=merit)
+
+
+class CsvReader:
+    """Reads CSV files with a header line, the same in all, as one table.
+
+    A column is numeric if it is named so, or if most of the cells of the first chunk are numbers;
+    then every other cell must be a number or missing.
+
+    Args:
+        paths: the files: UTF-8, with or without a byte order mark, any line ends.
+        problems: collects wrong rows and cells.
+        delimiter: between cells; found from the first lines if None.
+        decimal: the decimal sign, ``.`` or ``,``.
+        numeric, categorical: columns whose kind is given.
+        wanted: from the names of all columns those to keep; None for all.
+        most_levels: how many different texts a column may have.
+
+    Attributes:
+        header: all names, once the first file is open.
+        builders: what makes each column, by its position in the header.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        problems: Problems,
+        *,
+        delimiter: str | None = None,
+        decimal: str = ".",
+        numeric: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        wanted: Callable[[Sequence[str]], Collection[str]] | None = None,
+        most_levels: int | None = None,
+    ) -> None:
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+            raise DataError(
+                f"data.delimiter: got {delimiter!r}, expected a single sign such as , or ;"
+            )
+        self.paths = list(paths)
+        self.problems = problems
+        self.delimiter = delimiter
+        self.decimal = decimal
+        self.kinds = {**dict.fromkeys(categorical, False), **dict.fromkeys(numeric, True)}
+        self.wanted = wanted
+        self.most_levels = most_levels
+        self.header: list[str] = []
+        self.builders: dict[int, Builder] = {}
+        self._underscores = False  # whether there was one in any line
+
+    def chunks(self) -> Iterator[dict[int, np.ndarray]]:
+        """Some rows after the other, as the columns that are kept by their position.
+
+        Raises:
+            DataError: a file cannot be read, is empty or not UTF-8, or its header is wrong.
+        """
+        rows = 0
+        for path in self.paths:
+            reader: Any = None
+            try:
+                with path.open(encoding="utf-8-sig", newline="") as file:
+                    delimiter = self._delimiter_of(file)
+                    reader = csv.reader(self._lines_of(file), delimiter=delimiter)
+                    if self._take_header(path, reader):
+                        for chunk in self._chunks_of(path, reader):
+                            rows += len(next(iter(chunk.values()), ()))
+                            yield chunk
+            except UnicodeDecodeError as error:
+                where = f"{path}:{line_of_bad_byte(path)}"
+                raise DataError(f"{where}: not UTF-8 ({error.reason})") from None
+            except csv.Error as error:
+                raise DataError(f"{path}:{reader.line_num}: {error}") from None
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        if not rows and self.builders:
+            self.problems.add("rows", f"{self.paths[0]}: no rows under the header")
+            self.problems.raise_any()
+
+    def _delimiter_of(self, file: TextIO) -> str:
+        if self.delimiter is None:
+            head = [line[:SNIFFED_CHARACTERS] for line in islice(self._lines_of(file), 50)]
+            file.seek(0)
+            self.delimiter = sniff_delimiter(head)
+        return self.delimiter
+
+    def _lines_of(self, file: TextIO) -> Iterator[str]:
+        """The lines of a file, none of which takes all memory."""
+        number = 1
+        while line := file.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
+                raise DataError(
+                    f"{file.name}:{number}: a line of more than {LONGEST_LINE:,} characters"
+                )
+            self._underscores = self._underscores or "_" in line
+            yield line
+            number += 1
+
+    def _take_header(self, path: Path, reader: Iterator[list[str]]) -> bool:
+        """Read the header; whether the rows under it can be taken."""
+        names = header_of(path, reader)
+        if not self.header:
+            self.header = names
+            kept = set(names) if self.wanted is None else set(self.wanted(names))
+            self.builders = {
+                position: Builder(name, self.kinds.get(name), self.decimal, self.most_levels)
+                for position, name in enumerate(names)
+                if name in kept
+            }
+        elif names != self.header:
+            odd = [f"{a!r} for {b!r}" for a, b in zip(names, self.header, strict=False) if a != b]
+            what = ", ".join(odd[:3]) or f"{len(names)} columns for {len(self.header)}"
+            self.problems.add(
+                "headers", f"{path}:1: columns differ from those of {self.paths[0]}: {what}"
+            )
+        return names == self.header
+
+    def _chunks_of(self, path: Path, reader: Any) -> Iterator[dict[int, np.ndarray]]:
+        width = len(self.header)
+        while True:
+            decided = all(builder.numeric is not None for builder in self.builders.values())
+            most = max(1, min(CHUNK_ROWS, (CHUNK_CELLS if decided else FIRST_CELLS) // width))
+            rows, lines, started = [], [], reader.line_num
+            for row in islice(reader, most):
+                if len(row) == width:
+                    rows.append(row)
+                    lines.append(reader.line_num)
+                elif row:
+                    where = f"{path}:{reader.line_num}"
+                    self.problems.add("ragged", f"{where}: {len(row)} cells, expected {width}")
+            if reader.line_num == started:
+                return
+            if rows:
+                cells = list(zip(*rows, strict=True))
+                yield {
+                    position: builder.add(
+                        cells[position], path, lines, self.problems, self._underscores
+                    )
+                    for position, builder in self.builders.items()
+                }
+
+
+def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:
+    """The names in the header line, which are there, and different from each other."""
+    header = next((row for row in reader if row), None)
+    if header is None:
+        raise DataError(f"{path}: the file is empty; expected a header line with column names")
+    problems = Problems()
+    names = [name.strip() for name in header]
+    for name in dict.fromkeys(n for n in names if n and names.count(n) > 1):
+        places = ", ".join(str(i + 1) for i, other in enumerate(names) if other == name)
+        problems.add("header", f"{path}:1: column name {name!r} occurs twice (columns {places})")
+    for position, name in enumerate(names, 1):
+        if not name:
+            message = (
+                f"{path}:1: column {position} has no name; give it one, or leave the column out"
+            )
+            problems.add("header", f"{message} (pandas: index=False)")
+    problems.raise_any()
+    return names
+
+
+def line_of_bad_byte(path: Path) -> int:
+    """The line of a file that is not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return number
+
+
+class Builder:
+    """Turns the cells of one column into numbers, NaN where one is missing, or codes, -1 there.
+
+    Attributes:
+        numeric: whether they are numbers; None before the first cells, unless it is given.
+        levels: the code of each text.
+        gaps: ``file:line`` of the first missing cells.
+        gap_count: how many cells are missing.
+        low, high: the least and the largest number.
+    """
+
+    def __init__(
+        self, name: str, numeric: bool | None, decimal: str, most_levels: int | None = None
+    ) -> None:
+        self.name = name
+        self.numeric = numeric
+        self.given = numeric is not None
+        self.decimal = decimal
+        self.most_levels = most_levels
+        self.levels: dict[str, int] = {}
+        self.gaps: list[str] = []
+        self.gap_count = 0
+        self.low, self.high = np.inf, -np.inf
+
+    def add(
+        self,
+        cells: Sequence[str],
+        path: Path,
+        lines: Sequence[int],
+        problems: Problems,
+        underscores: bool = True,
+    ) -> np.ndarray:
+        """The values of some cells, in which there may be `underscores`."""
+        if self.numeric is None:
+            self.numeric = self._mostly_numbers(cells)
+        values = (
+            self._numbers(cells, underscores)
+            if self.numeric
+            else self._codes(cells, path, problems)
+        )
+        if not self.numeric:
+            self._note_gaps(np.flatnonzero(values < 0), path, lines)
+            return values
+        odd = np.flatnonzero(~np.isfinite(values))
+        if odd.size:
+            told = [
+                i for i in odd.tolist() if self._complain(cells[i], f"{path}:{lines[i]}", problems)
+            ]
+            self._note_gaps(np.setdiff1d(odd, told, assume_unique=True), path, lines)
+        if len(odd) < len(values):
+            self.low = min(self.low, float(np.fmin.reduce(values)))
+            self.high = max(self.high, float(np.fmax.reduce(values)))
+        return values
+
+    def _note_gaps(self, rows: np.ndarray, path: Path, lines: Sequence[int]) -> None:
+        self.gaps += [f"{path}:{lines[i]}" for i in rows[: TOLD - len(self.gaps)]]
+        self.gap_count += len(rows)
+
+    def _mostly_numbers(self, cells: Sequence[str]) -> bool:
+        """Whether more than half of the cells that have a value are numbers."""
+        counts = [0, 0]
+        for cell in cells:
+            if cell.strip().lower() not in MISSING_NUMBERS:
+                counts[not np.isnan(self._number(cell))] += 1
+        return counts[1] > counts[0] or counts == [0, 0]
+
+    def _number(self, cell: str) -> float:
+        """The number in a cell; NaN where there is none."""
+        text = cell.replace(",", ".") if self.decimal == "," else cell
+        if "_" in text:  # float() reads 1_000, which is no number in a data file
+            return np.nan
+        try:
+            return float(text)
+        except ValueError:
+            return np.nan
+
+    def _numbers(self, cells: Sequence[str], underscores: bool) -> np.ndarray:
+        if self.decimal == "." and not (underscores and "_" in "".join(cells)):
+            try:
+                return np.fromiter(map(float, cells), np.float64, len(cells))
+            except ValueError:
+                pass  # some cell is no number
+        return np.fromiter(map(self._number, cells), np.float64, len(cells))
+
+    def _complain(self, cell: str, where: str, problems: Problems) -> bool:
+        """Tell what is wrong with a cell that is no finite number, unless it is missing."""
+        text = cell.strip() if len(cell) < 40 else cell.strip()[:37] + "..."
+        if cell.strip().lower() in MISSING_NUMBERS:
+            return False
+        if not np.isnan(self._number(cell)):
+            problems.add(
+                "infinite numbers", f"{where}: column {self.name!r}: {text!r} is not finite"
+            )
+            return True
+        hint = "" if self.given else f" (a column of texts? categorical_columns: [{self.name}])"
+        message = f"{where}: column {self.name!r}: {text!r} is not a number{hint}"
+        problems.add("text where numbers belong", message)
+        return True
+
+    def _codes(self, cells: Sequence[str], path: Path, problems: Problems) -> np.ndarray:
+        levels = self.levels
+        stripped = (cell.strip() for cell in cells)
+        codes = np.fromiter(
+            (-1 if text in MISSING else levels.setdefault(text, len(levels)) for text in stripped),
+            np.int32,
+            len(cells),
+        )
+        if self.most_levels is not None and len(levels) > self.most_levels:
+            problems.add(
+                "levels",
+                f"{path}: column {self.name!r} holds more than {self.most_levels:,} different "
+                f"texts; leave it out (data.drop: [{self.name}])",
+            )
+            problems.raise_any()
+        return codes
