@@ -20,6 +20,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from nnad.autodiff.tensor import Leaf, Tensor, apply, apply_binary, apply_unary,
 from nnad.errors import MissingRuleError
 
 Rule = Callable[..., Any]
+LOCAL = (lambda x: getrefcount(x))(object())  # what an array counts that one local variable holds
 STARRED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
@@ -77,6 +79,8 @@ class Primitive:
         broadcasts: cotangents are summed over broadcast axes.
         stored: the argument, by its place, whose rule takes a keyword `out`: an array that the
             cotangent is to be written into and that the rule then returns.
+        adds: `adds(total, g, *args, **kwargs)` adds the cotangent of the first argument to an array
+            in place, at a cost of the result's size, where the cotangent itself is mostly zeros.
         residuals: forward returns (output, saved); rules take a keyword `saved`.
         shaped_by: of the call's arguments, the arrays whose values the result's shape depends on.
         masks: it selects, so that its cotangents are 0 where a value was not taken.
@@ -96,6 +100,7 @@ class Primitive:
     differentiable: tuple[bool, ...] = ()
     broadcasts: bool = False
     stored: int | None = None
+    adds: Callable[..., None] | None = None
     residuals: bool = False
     outputs: int = 1
     masks: bool = False
@@ -128,6 +133,21 @@ class Primitive:
             return None
         place = leaf.buffer
         return place if place is not None and place.dtype == node.out.dtype else None
+
+    def added_in_place(self, node: Any, g: Any, cotangents: Mapping[Any, Any]) -> bool:
+        """Add to a cotangent that the first argument has, if `adds` can and nobody else sees it.
+
+        So a loop over the rows of an array costs one array of zeros, not one for each row.
+        """
+        if self.adds is None or state.capture is not None:
+            return False
+        total = cotangents.get(node.parents[0])
+        if type(total) is not np.ndarray or total.base is not None or total.dtype != g.dtype:
+            return False
+        if getrefcount(total) > LOCAL + 1:
+            return False
+        self.adds(total, g, *node.args, **node.kwargs)
+        return True
 
     def vjps_into(self, out: Any) -> list[Any]:
         """The rules, that of `stored` writing into `out`."""

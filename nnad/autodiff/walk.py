@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.table import TABLE, Primitive, absorb
+from nnad.autodiff.table import LOCAL, TABLE, Primitive, absorb
 from nnad.autodiff.tensor import Leaf, Node, Tensor, output_node, state, value_of, wrap
 from nnad.errors import CotangentError, LostGradientError
 
 _by_number = attrgetter("number")
 _parents = attrgetter("parents")
 ndarray = np.ndarray
-LOCAL = (lambda x: getrefcount(x))(object())  # what an array counts that one local variable holds
 
 
 class Subgraph:
@@ -108,6 +107,8 @@ def reverse(
             continue
         if node.primitive is None:  # one output of an operation with several: keep its place
             _place(cotangents, node.parents[0], node.kwargs["index"], g)
+            continue
+        if not record and node.primitive.added_in_place(node, g, cotangents):
             continue
         out = node.primitive.place_of_gradient(node, cotangents) if collect else None
         masked = masked or node.primitive.masks

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.walk import LOCAL
+from nnad.autodiff.table import LOCAL
 from nnad.compiler.program import EXTERNAL, RESULT, Instruction, Program, Value, values_in
 
 Shape = tuple[int, ...]
