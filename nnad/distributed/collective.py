@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import case, linear
-from nnad.autodiff.tensor import value_of
+from nnad.autodiff.tensor import state, value_of
 from nnad.distributed.launch import world
+from nnad.errors import CannotCompile
 from nnad.ops import sqrt, square
 from nnad.ops.reduce import sum as sum_over
 
@@ -25,6 +26,11 @@ _synchronizing: list[bool] = []
 
 
 def _all_reduce_sum(x: Any) -> Any:
+    if state.capture is not None:
+        raise CannotCompile(
+            "all_reduce_sum sends messages, and processes do not all compile at the same moment; "
+            "leave steps with it uncompiled (trainer.compile: false)"
+        )
     return world().sum(np.array(x))
 
 

@@ -64,16 +64,14 @@ class MPICommunicator(Communicator):
         if self.local_size < self.size:
             return None
         size = self.size * bytes_each
-        path = self.share(shared_memory.create(size).encode() if self.leads else None).decode()
-        if not path:
-            return None
-        mine = shared_memory.opened(path, size)
+        made = shared_memory.create(size) if self.leads else None
+        mine = shared_memory.opened(self.share(made[1] if made else b""), size)
         have_it = self.sum(np.array([mine is not None], np.int64))[0]
-        if self.leads:
-            shared_memory.remove(path)
+        if made:
+            os.close(made[0])
         if mine is None or have_it < self.size:
             return None
-        return list(np.frombuffer(mine, np.uint8).reshape(self.size, bytes_each))
+        return list(mine.reshape(self.size, bytes_each))
 
     def gather_rows(self, rows: np.ndarray) -> np.ndarray:
         counts = np.zeros(self.size, np.int64)

@@ -43,7 +43,7 @@ class Optimizer:
     """
 
     per_parameter = False  # kernels of matrices see one parameter at a time, in its own shape
-    divisible = True  # what becomes of a number depends on its own gradient and slots alone
+    elementwise = True  # what becomes of a number depends on its own gradient and slots alone
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = {"maximize": False, **defaults}
@@ -99,15 +99,20 @@ class Optimizer:
             self._rebind()
             self._update_all()
 
-    def divide(self, division: Division) -> None:
-        """From now on update only the stretches that `division` gives this process.
+    @property
+    def divisible(self) -> bool:
+        """Whether processes may update stretches of the parameters each."""
+        return self.elementwise and not self.per_parameter
+
+    def divide(self, division: Division | None) -> None:
+        """From now on update only the stretches that `division` gives this process; None: all.
 
         The others stay as they are: their owners' values must be brought here after each step.
 
         Raises:
             ValueError: the optimizer is not `divisible`.
         """
-        if not self.divisible:
+        if division is not None and not self.divisible:
             raise ValueError(f"{type(self).__name__} needs whole parameters, not stretches of them")
         self._division = division
         self._rebind()

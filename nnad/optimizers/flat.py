@@ -18,7 +18,16 @@ from nnad.autodiff.tensor import Leaf
 from nnad.errors import ShapeError
 from nnad.layers.parameter import Parameter, house
 
-__all__ = ["Division", "Moved", "Run", "Segment", "Undivided", "flat_view", "segments_of"]
+__all__ = [
+    "Division",
+    "Moved",
+    "Run",
+    "Segment",
+    "Undivided",
+    "address",
+    "flat_view",
+    "segments_of",
+]
 
 SCRATCH_VECTORS = 2
 BLOCK = 2**14  # numbers that a kernel updates at once: its dozen passes over them stay in the cache
@@ -71,7 +80,8 @@ class Undivided:
         return [np.zeros(size, dtype)]
 
 
-def _address(array: np.ndarray) -> int:
+def address(array: np.ndarray) -> int:
+    """Where in memory an array begins."""
     return array.__array_interface__["data"][0]
 
 
@@ -85,7 +95,7 @@ def _root(array: np.ndarray) -> np.ndarray:
 def _are_adjacent(first: np.ndarray, second: np.ndarray) -> bool:
     return (
         first.dtype == second.dtype
-        and _address(first) + first.nbytes == _address(second)
+        and address(first) + first.nbytes == address(second)
         and _root(first) is _root(second)
     )
 
@@ -108,7 +118,7 @@ def flat_view(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     root = _root(arrays[0])
     if not root.flags.c_contiguous:
         return None
-    begin = _address(arrays[0]) - _address(root)
+    begin = address(arrays[0]) - address(root)
     end = begin + sum(array.nbytes for array in arrays)
     return root.reshape(-1).view(np.uint8)[begin:end].view(arrays[0].dtype)
 
@@ -231,7 +241,7 @@ class Segment:
         """Hold the very objects that `backward()` writes into, so that `is` tells them."""
         for i, p in enumerate(self.params):
             buffer = _buffer(p)
-            if buffer is not None and _address(buffer) == _address(self.gradients[i]):
+            if buffer is not None and address(buffer) == address(self.gradients[i]):
                 self.gradients[i] = buffer
 
     def runs(self) -> Iterator[Run]:

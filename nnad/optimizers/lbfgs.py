@@ -85,7 +85,7 @@ class LBFGS(Optimizer):
     array([1., 1.])
     """
 
-    divisible = False
+    elementwise = False
 
     def __init__(
         self,

@@ -78,7 +78,6 @@ class Adafactor(Optimizer):
     """
 
     per_parameter = True
-    divisible = False
 
     def __init__(
         self,
@@ -225,7 +224,6 @@ class Muon(Optimizer):
     """
 
     per_parameter = True
-    divisible = False
 
     def __init__(
         self,

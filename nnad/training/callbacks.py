@@ -42,9 +42,10 @@ class Callback:
     def reads_gradients(self, trainer: Trainer) -> bool:
         """Whether :meth:`on_step_end` of the step that is being done looks at gradients.
 
-        Several processes otherwise leave each other's parts of them where they are.
+        If it says no, processes that train together leave the parts of the gradient with those
+        who added them up, which saves time. By default a callback with that hook may look.
         """
-        return False
+        return type(self).on_step_end is not Callback.on_step_end
 
     def on_epoch_end(self, trainer: Trainer, row: Mapping[str, float]) -> None:
         """After an epoch and its validation; `row` is its row of the history."""
@@ -91,6 +92,10 @@ class Progress(Callback):
             leave=False,
             mininterval=0,
         )
+
+    def reads_gradients(self, trainer: Trainer) -> bool:
+        """Never."""
+        return False
 
     def on_step_end(self, trainer: Trainer) -> None:
         if self._bar is not None and (now := perf_counter()) >= self._next:
@@ -163,6 +168,10 @@ class Interruption(Callback):
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         self._training = True
+
+    def reads_gradients(self, trainer: Trainer) -> bool:
+        """Never."""
+        return False
 
     def on_step_end(self, trainer: Trainer) -> None:
         if (number := trainer.heeded(self.received)) is not None:

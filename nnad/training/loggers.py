@@ -44,6 +44,10 @@ class Logger(Callback):
         """Tell it of the run before it begins: its folder and its configuration."""
         self.folder, self.config = folder, config
 
+    def reads_gradients(self, trainer: Trainer) -> bool:
+        """Never."""
+        return False
+
     def on_step_end(self, trainer: Trainer) -> None:
         if self.every_steps and trainer.step % self.every_steps == 0:
             row = {"step_loss": trainer.step_loss, "learning_rate": trainer.optimizer.lr}

@@ -11,6 +11,7 @@ diverging, heeding a signal) is decided from numbers that all processes hold ali
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from nnad.compiler.choice import say_once
 from nnad.data.batches import Batch
 from nnad.data.dataset import Split
 from nnad.distributed import Communicator
@@ -30,7 +32,9 @@ from nnad.layers import BatchNorm1d, BatchNorm2d
 from nnad.ops.noise import sharing_draws
 from nnad.optimizers.clip import norm_of, scale_to_norm
 from nnad.training.callbacks import Interruption
+from nnad.training.diagnosis import is_finite
 from nnad.training.evaluation import predict, weight_of
+from nnad.training.history import History
 from nnad.training.shared import SharedParameters
 from nnad.training.step_programs import StepPrograms
 from nnad.training.trainer import Trainer
@@ -66,17 +70,28 @@ class ParallelTrainer(Trainer):
             self.programs = StepPrograms(self, False, 1)  # messages within a gradient
         self.batching["part"] = (communicator.rank, communicator.size)
         self.signal: int | None = None  # agreed by all processes to be heeded
-        self._shares: list[Batch] = []  # of the current step, kept in case it diverges
 
     def prepare(self, train: Split, validation: Split | None) -> None:
         super().prepare(train, validation)
         self.flat_weights = [buffer.data for buffer in self.model.flatten().values()]
         for weights in self.flat_weights:
             self.communicator.broadcast(weights)
-        if self.shared is None:
-            self.shared = SharedParameters.of(self.model, self.optimizer, self.communicator)
-            self.flat_weights = [buffer.data for buffer in self.model.flat.values()]
-            self.flat_gradients = [buffer.grad for buffer in self.model.flat.values()]
+        self.shared = SharedParameters.of(self.model, self.optimizer, self.communicator)
+        alone = self.communicator.local_size == self.communicator.size
+        if alone and self.shared is None and self.optimizer.divisible and self.communicator.leads:
+            say_once(
+                "no memory can be shared here; gradients are sent as messages, which is slower"
+            )
+        self.flat_weights = [buffer.data for buffer in self.model.flat.values()]
+        self.flat_gradients = [buffer.grad for buffer in self.model.flat.values()]
+
+    def fit(self, train: Split, validation: Split | None = None) -> History:
+        try:
+            return super().fit(train, validation)
+        finally:
+            if self.shared is not None:
+                self.shared.leave(self.model, self.optimizer)
+                self.shared = None
 
     # The gradient of a batch that is shared -----------------------------------------------------
 
@@ -92,16 +107,26 @@ class ParallelTrainer(Trainer):
                 loss_sum += float(loss.data) * weight
                 weight_sum += weight
                 if culprit is None and not math.isfinite(float(loss.data)):
+                    batch = copy.deepcopy(batch)  # which is a view of what the next one overwrites
                     culprit = loss if loss.requires_grad else self.batch_loss(batch), batch
-        for p in self.parameters:
-            if p.grad is None:
-                p.leaf.buffer[...] = 0
-        loss_sum, weight_sum = self.agree(loss_sum, weight_sum, culprit)
+        missing = [p.grad is None for p in self.parameters]
+        loss_sum, weight_sum, lacking = self.agree(loss_sum, weight_sum, sum(missing), culprit)
+        if lacking:
+            self.reach_alike(missing)
         if weight_sum:
             self.average_gradients(weight_sum)
             if self.programs.kind is None:
                 self.programs.decide(self.communicator.sum(np.array([self.programs.gain]))[0])
         return loss_sum, weight_sum
+
+    def reach_alike(self, missing: Sequence[bool]) -> None:
+        """Give every parameter that the rows of any process reach a gradient in all."""
+        ranks = self.communicator.sum(np.array(missing, np.int64))
+        for p, absent, count in zip(self.parameters, missing, ranks.tolist(), strict=True):
+            if absent:
+                p.leaf.buffer[...] = 0
+                if count < self.communicator.size:
+                    p.grad = p.leaf.buffer
 
     def average_gradients(self, weight: float) -> None:
         """Sum the gradient over all processes, or the own stretches of it, over `weight`."""
@@ -128,8 +153,12 @@ class ParallelTrainer(Trainer):
 
     def norm_of_all(self, stretches: Sequence[np.ndarray]) -> float:
         """The norm of the stretches of all processes together."""
-        square = np.square(norm_of(stretches), dtype=np.float64)
-        return math.sqrt(self.communicator.sum(np.array([square]))[0])
+        norm = norm_of(stretches)
+        with np.errstate(over="ignore"):
+            square = self.communicator.sum(np.square([norm], dtype=np.float64))[0]
+        if math.isfinite(square):
+            return math.sqrt(square)
+        return math.hypot(*self.communicator.gather_rows(np.array([norm])))
 
     def update_parameters(self) -> None:
         super().update_parameters()
@@ -159,18 +188,32 @@ class ParallelTrainer(Trainer):
         return self.synchronize_batch_norm or rows < 2 * self.communicator.size
 
     def agree(
-        self, loss_sum: float, weight_sum: float, culprit: tuple[Any, Batch] | None
-    ) -> tuple[float, float]:
-        """Add up losses and weights, and learn whether anybody diverged or received a signal."""
+        self,
+        loss_sum: float = 0.0,
+        weight_sum: float = 0.0,
+        lacking: int = 0,
+        culprit: tuple[Any, Batch] | None = None,
+    ) -> tuple[float, float, float]:
+        """Add up losses, weights and how many gradients are lacking.
+
+        It is also learnt whether anybody diverged or received a signal.
+        """
         diverged = culprit is not None
         signals = [self.received_signal == number for number in Interruption.SIGNALS]
-        totals = np.array([0.0 if diverged else loss_sum, weight_sum, diverged, *signals])
-        loss_sum, weight_sum, diverged, *signals = self.communicator.sum(totals).tolist()
+        totals = [0.0 if diverged else loss_sum, weight_sum, lacking, diverged, *signals]
+        loss_sum, weight_sum, found, diverged, *signals = self.communicator.sum(
+            np.array(totals, np.float64)
+        ).tolist()
         received = compress(Interruption.SIGNALS, signals)
         self.signal = next(received, None)
         if diverged:
             self.raise_together(partial(self.report_loss, *culprit) if culprit else None)
-        return loss_sum, weight_sum
+        return loss_sum, weight_sum, found
+
+    def gradient_is_finite(self) -> bool:
+        if self.shared is None:
+            return super().gradient_is_finite()
+        return all(map(is_finite, self.shared.own_gradients))
 
     def report_gradient(self) -> None:
         self.raise_together(super().report_gradient)
@@ -201,7 +244,7 @@ class ParallelTrainer(Trainer):
         return self.signal
 
     def end_epoch(self) -> None:
-        self.agree(0.0, 0.0, None)
+        self.agree()
         self.require_equal_weights()
         super().end_epoch()
 

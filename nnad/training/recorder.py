@@ -55,6 +55,10 @@ class Recorder(Callback):
     def on_fit_begin(self, trainer: Trainer) -> None:
         self._start = self._saved_at = perf_counter()
 
+    def reads_gradients(self, trainer: Trainer) -> bool:
+        """Never."""
+        return False
+
     def on_step_end(self, trainer: Trainer) -> None:
         if perf_counter() - self._saved_at >= self.every_seconds or (
             self.every_steps and trainer.step % self.every_steps == 0

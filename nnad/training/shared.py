@@ -30,6 +30,7 @@ from nnad.distributed import Communicator, share_of
 from nnad.errors import NnadError
 from nnad.layers.parameter import FlatBuffer
 from nnad.optimizers.base import Optimizer
+from nnad.optimizers.flat import address
 
 __all__ = ["SharedParameters"]
 
@@ -79,13 +80,22 @@ class SharedParameters:
         if not optimizer.divisible:
             return None
         buffers = model.flatten().values()
+        optimizer.divide(None)  # its vectors follow the parameters to where they lie now
         arrays = [*(b.data for b in buffers), *(b.grad for b in buffers), *optimizer.flat_slots()]
-        memory = communicator.shared_memory(sum(_in_whole_lines(a.nbytes) for a in arrays))
+        size = sum(_in_whole_lines(array.nbytes) for array in arrays)
+        memory = communicator.shared_memory(size)
         if memory is None:
             return None
         shared = cls(model, communicator, memory)
         optimizer.divide(shared)
         return shared
+
+    def leave(self, model: Any, optimizer: Optimizer) -> None:
+        """Move a model and its optimizer's slots back into memory of this process alone."""
+        for buffer in model.flatten().values():
+            FlatBuffer.holding(buffer.parameters)
+        model.flatten()
+        optimizer.divide(None)
 
     # The division ---------------------------------------------------------------------------------
 
@@ -97,7 +107,7 @@ class SharedParameters:
         """
         for vectors in self.values:
             mine = vectors[self.rank]
-            begin, rest = divmod(_address(flat) - _address(mine), mine.itemsize)
+            begin, rest = divmod(address(flat) - address(mine), mine.itemsize)
             if rest == 0 and 0 <= begin <= mine.size - flat.size and flat.dtype == mine.dtype:
                 owned = self._stretch(mine, rank)
                 edges = np.clip([owned.start - begin, owned.stop - begin], 0, flat.size)
@@ -152,10 +162,6 @@ class SharedParameters:
                 if theirs is not mine:
                     part = self._stretch(mine, rank)
                     mine[part] = theirs[part]
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
 
 
 def _in_whole_lines(count: int) -> int:

@@ -59,10 +59,9 @@ class StepPrograms:
         self.threads = threads
         self.kind: str | None = None if wanted == "auto" else "native" if wanted else "eager"
         self.gain = 0.0
-        self.clip: Callable[[], float] = trainer.clip_gradients
-        self.update: Callable[[], Any] = trainer.optimizer.step
         self._gradient: Any = None
         self._seconds: list[float] = []
+        self._set_actions()
 
     @property
     def recorded(self) -> str | None:
@@ -70,9 +69,10 @@ class StepPrograms:
         return "eager" if self.kind == "numpy" else self.kind
 
     def take_up(self, recorded: str | None) -> None:
-        """Go on as a checkpoint says."""
-        if recorded is not None and self.wanted == "auto":
+        """Go on as a checkpoint says: also if what was wanted could not be compiled."""
+        if recorded is not None and (self.wanted == "auto" or recorded == "eager"):
             self.kind = recorded
+            self._set_actions()
 
     def gradient(self, batch: Batch, seed: Any) -> Any:
         """Add the gradient of a batch, times `seed`, to the parameters' gradients.
@@ -100,6 +100,20 @@ class StepPrograms:
             from nnad.compiler.choice import choose_backend  # short runs do without the compiler
 
             self.kind = choose_backend("auto")
+        self._set_actions()
+
+    def _set_actions(self) -> None:
+        """Clip and update as `kind` says; programs of NumPy would gain nothing on them.
+
+        They change with the kind alone, never with what the first batch is like: a run that is
+        resumed computes each step as the run that it continues would have.
+        """
+        trainer = self.trainer
+        self.clip: Callable[[], float] = trainer.clip_gradients
+        self.update: Callable[[], Any] = trainer.optimizer.step
+        if self.kind == "native" and not isinstance(trainer.optimizer, LBFGS):
+            for name in trainer.compiled_actions:
+                setattr(self, name, self._made_when_called(name))
 
     def _eagerly(self, arguments: Any) -> Any:
         """An eager step, timed: where NumPy programs would pay, they take over."""
@@ -114,10 +128,7 @@ class StepPrograms:
         return loss
 
     def _make(self, arguments: Any) -> None:
-        """Make the program of the gradient, and have the others made where they are first called.
-
-        NumPy's programs gain nothing on clipping and update.
-        """
+        """Make the program of the gradient."""
         trainer = self.trainer
 
         def attempt(program: Any) -> None:
@@ -126,9 +137,6 @@ class StepPrograms:
                 program(*arguments)
 
         self._gradient = self._program(trainer.batch_gradient, attempt)
-        if self.kind == "native" and not isinstance(trainer.optimizer, LBFGS):
-            for name in trainer.compiled_actions:
-                setattr(self, name, self._made_when_called(name))
 
     def _made_when_called(self, name: str) -> Callable[[], Any]:
         """The action `name`, made into a program by its first call."""
@@ -158,6 +166,7 @@ class StepPrograms:
             return program
         except CannotCompile as problem:
             self.kind = "eager"
+            self._set_actions()
             warnings.warn(f"steps are not compiled: {problem}", stacklevel=2)
             return function
         finally:

@@ -421,7 +421,7 @@ class Trainer:
 
     def report_gradient(self) -> None:
         """Raise a DivergedError if the gradient is not finite (its norm alone may overflow)."""
-        if all(is_finite(p.grad) for p in self.parameters):
+        if self.gradient_is_finite():
             return
         where = None
         with closing(self.remaining_batches()) as batches:
@@ -431,6 +431,10 @@ class Trainer:
         raise self.diverged(
             "the gradient is not finite", where or "sum of the accumulated gradients"
         )
+
+    def gradient_is_finite(self) -> bool:
+        """Whether every entry of the gradient is finite."""
+        return all(is_finite(p.grad) for p in self.parameters)
 
     def require_finite_validation(self) -> None:
         """Raise a DivergedError if the validation loss was not finite in any epoch."""

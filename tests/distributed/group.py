@@ -1,5 +1,8 @@
 """Run by several processes: what a group's calls promise, and parallel training beside serial."""
 
+import copy
+import os
+import pickle
 import sys
 import time
 from contextlib import contextmanager, nullcontext
@@ -8,16 +11,16 @@ from itertools import pairwise
 import numpy as np
 
 import nnad
+from nnad.autodiff import value_of
 from nnad.autodiff.checking import check_grads
 from nnad.data.dataset import Split
-from nnad.distributed import all_reduce_sum, share_of, spread, world
-from nnad.distributed.shared_memory import IN_MEMORY
-from nnad.errors import ConfigError, DivergedError, NnadError
-from nnad.layers import BatchNorm1d, Dropout, GaussianNoise, Linear, Sequential, Tanh
+from nnad.distributed import all_reduce_sum, share_of, shared_memory, spread, world
+from nnad.errors import CannotCompile, ConfigError, DivergedError, NnadError
+from nnad.layers import BatchNorm1d, Dropout, GaussianNoise, Linear, Module, Sequential, Tanh
 from nnad.training.callbacks import Callback
 from nnad.training.parallel import ParallelTrainer, predict_together
 from nnad.training.shared import SharedParameters
-from nnad.training.state import capture
+from nnad.training.state import capture, restore
 from nnad.training.trainer import Trainer
 
 group = world()
@@ -26,25 +29,29 @@ RANKS = np.arange(group.size)
 
 @contextmanager
 def without_shared_memory():
-    """Within the block the processes seem to be on machines of their own."""
-    kept, type(group).shared_memory = type(group).shared_memory, lambda self, size: None
+    """Within the block there is no room for it."""
+    kept, shared_memory._available = shared_memory._available, lambda: 0
     try:
         yield
     finally:
-        type(group).shared_memory = kept
+        shared_memory._available = kept
 
 
 def memory_that_all_see():
-    before = set(IN_MEMORY.iterdir()) if IN_MEMORY.is_dir() else set()
     assert group.shared_memory(2**60) is None
+    assert shared_memory.opened(b"", 5) is None
     memory = group.shared_memory(5)
     assert [part.tolist() for part in memory] == [[0] * 5] * group.size
     group.meet()
     memory[group.rank][:] = group.rank + 1
     group.meet()
     assert [part[4] for part in memory] == [rank + 1 for rank in RANKS]
-    if IN_MEMORY.is_dir():
-        assert not {p for p in set(IN_MEMORY.iterdir()) - before if p.name.startswith("nnad")}
+    made = shared_memory.create(5)
+    assert shared_memory.opened(made[1], 5).tolist() == [0] * 5
+    wrong = b"x" * shared_memory.TOKEN + made[1][shared_memory.TOKEN :]
+    assert shared_memory.opened(wrong, 5) is None
+    os.close(made[0])
+    assert shared_memory.opened(made[1], 5) is None
 
 
 def calls():
@@ -118,9 +125,16 @@ def derivative_of_a_sum_over_processes():
         check_grads(lambda x: all_reduce_sum(np.tanh(x)), x)
 
 
-def job(kind, batch_norm, weight, rows=53, epochs=3, rate=0.05, optimizer="SGD", **keywords):
+def trainer_split(rows, weight):
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(rows, 4)), rng.normal(size=(rows, 2))
+    return Split(x, y, rng.integers(0, 3, rows).astype(float) if weight else None)
+
+
+def job(
+    kind, batch_norm, weight, rows=53, epochs=3, rate=0.05, optimizer="SGD", again=0, **keywords
+):
+    split = trainer_split(rows, weight)
     model = Sequential(
         Linear(4, 8, rng=1),
         *([BatchNorm1d(8)] if batch_norm else []),
@@ -140,8 +154,10 @@ def job(kind, batch_norm, weight, rows=53, epochs=3, rate=0.05, optimizer="SGD",
     )
     if trainer.ema is not None:
         trainer.ema = nnad.optimizers.EMA(model.parameters(), trainer.ema)
-    split = Split(x, y, rng.integers(0, 3, rows).astype(float) if weight else None)
-    history = trainer.fit(split, Split(x[:20], y[:20], None))
+    history = trainer.fit(split, Split(split.x[:20], split.y[:20], None))
+    for _ in range(again):
+        trainer.epochs += epochs
+        history = trainer.fit(split, Split(split.x[:20], split.y[:20], None))
     return history, model
 
 
@@ -188,9 +204,6 @@ class Lookout(Callback):
             norms = [np.linalg.norm(p.grad) for p in trainer.parameters]
             self.seen.append((capture(trainer)["optimizer"]["state"], norms))
 
-    def reads_gradients(self, trainer):
-        return group.leads
-
 
 def the_leader_sees_the_whole_state():
     for optimizer in ("Adam", "RMSprop", "Muon"):
@@ -215,12 +228,146 @@ def every_optimizer_trains_alike():
             np.testing.assert_allclose(array, one.state_dict()[key], rtol=1e-6, atol=1e-9)
 
 
+class Sometimes(Module):
+    """Uses a layer only for batches whose first row begins with a positive number."""
+
+    def __init__(self):
+        super().__init__()
+        self.always, self.sometimes = Linear(4, 2, rng=1), Linear(4, 2, rng=2)
+
+    def forward(self, x):
+        y = self.always(x)
+        return y + self.sometimes(x) if value_of(x)[:1, :1].sum() > 0 else y
+
+
+def what_only_some_rows_reach():
+    """The first process has positive rows, the others negative ones: half the batch each."""
+    x = np.ones((2 * group.size, 4)) * np.repeat([1] + [-1] * (group.size - 1), 2)[:, None]
+    y = np.zeros((len(x), 2))
+    for without in (False, True):
+        model = Sometimes().astype("float64")
+        start = model.sometimes.weight.data.copy()
+        with without_shared_memory() if without else nullcontext():
+            trainer = ParallelTrainer(
+                model,
+                nnad.losses.mse,
+                nnad.optimizers.SGD(model.parameters(), lr=0.1),
+                epochs=1,
+                batch_size=len(x),
+                batching={"shuffle": False},
+                communicator=group,
+            )
+            trainer.fit(Split(x, y, None))
+        here = Sometimes().astype("float64")
+        loss = np.sum((here(x[:2]) - y[:2]) ** 2) / y.size
+        loss.backward()
+        np.testing.assert_allclose(
+            model.sometimes.weight.data, start - 0.1 * here.sometimes.weight.grad, rtol=1e-12
+        )
+
+
+def groups_of_a_model_that_was_not_flattened():
+    def model_and_optimizer():
+        model = Sequential(Linear(4, 8, rng=1), Tanh(), Linear(8, 2, rng=2)).astype("float64")
+        matrices = [p for p in model.parameters() if p.ndim == 2]
+        vectors = [p for p in model.parameters() if p.ndim == 1]
+        groups = [{"params": matrices}, {"params": vectors, "lr": 0.3}]
+        return model, nnad.optimizers.SGD(groups, lr=0.1, momentum=0.9)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 4)), rng.normal(size=(20, 2))
+    found = []
+    for kind, more in ((Trainer, {}), (ParallelTrainer, {"communicator": group})):
+        model, optimizer = model_and_optimizer()
+        kind(model, nnad.losses.mse, optimizer, epochs=2, batch_size=8, **more).fit(
+            Split(x, y, None)
+        )
+        for p in model.parameters():
+            p.grad = np.ones(p.shape)
+        optimizer.step()  # no longer divided
+        found.append((model.state_dict(), copy.deepcopy(optimizer).state_dict()["state"]))
+    (serial, slots), (together, others) = found
+    for name, array in serial.items():
+        np.testing.assert_allclose(together[name], array, rtol=1e-12, atol=1e-14)
+    for number, slot in slots.items():
+        np.testing.assert_allclose(
+            others[number]["momentum_buffer"], slot["momentum_buffer"], rtol=1e-12, atol=1e-14
+        )
+
+
+def a_trainer_fits_again():
+    for compile in (False, True):
+        serial, _ = job(Trainer, False, False, again=1)
+        together, _ = job(
+            ParallelTrainer, False, False, again=1, compile=compile, communicator=group
+        )
+        assert len(together["val_loss"]) == 6
+        np.testing.assert_allclose(together["val_loss"], serial["val_loss"], rtol=1e-12)
+
+
+def messages_are_not_compiled():
+    class Sums(Module):
+        def forward(self, x):
+            return all_reduce_sum(x)
+
+    try:
+        nnad.compile(Sums(), backend="numpy")(np.ones(3))
+    except CannotCompile as error:
+        assert "all_reduce_sum sends messages" in str(error)
+    else:
+        raise AssertionError("messages were compiled")
+    group.meet()
+
+
 def compiled_steps_repeat_to_the_bit():
     first, one = job(ParallelTrainer, False, False, communicator=group, compile=True)
     second, other = job(ParallelTrainer, False, False, communicator=group, compile=True)
     assert first["train_loss"] == second["train_loss"]
     for name, array in one.state_dict().items():
         np.testing.assert_array_equal(array, other.state_dict()[name])
+
+
+class Snapshots(Callback):
+    """The leader's state after every step, as all processes get it from a checkpoint."""
+
+    def __init__(self):
+        self.states = []
+
+    def on_step_end(self, trainer):
+        state = pickle.dumps(capture(trainer)) if group.leads else None
+        self.states.append(pickle.loads(group.share(state)))
+
+
+def runs_resume_to_the_bit_from_every_step():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(29, 4)), rng.normal(size=(29, 2))
+    weight = np.ones(29)
+    weight[9 : 9 + 8 // group.size] = 0  # the first share of the second batch: of one process
+
+    def trainer_of(compile, callbacks=()):
+        model = Sequential(Linear(4, 8, rng=1), Dropout(0.3, rng=5), Linear(8, 2, rng=2))
+        return ParallelTrainer(
+            model.astype("float64"),
+            nnad.losses.mse,
+            nnad.optimizers.Adam(model.parameters()),
+            epochs=2,
+            batch_size=8,  # the last of four has 5
+            batching={"shuffle": False},
+            callbacks=callbacks,
+            communicator=group,
+            compile=compile,
+        )
+
+    for compile in (False, True):
+        snapshots = Snapshots()
+        straight = trainer_of(compile, [snapshots])
+        straight.fit(Split(x, y, weight), None)
+        for state in snapshots.states:
+            resumed = trainer_of(compile)
+            restore(resumed, state)
+            resumed.fit(Split(x, y, weight), None)
+            for name, array in straight.model.state_dict().items():
+                np.testing.assert_array_equal(resumed.model.state_dict()[name], array)
 
 
 def what_is_shared_must_stay_there():
@@ -294,7 +441,12 @@ CHECKS = [
     the_leader_sees_the_whole_state,
     every_optimizer_trains_alike,
     compiled_steps_repeat_to_the_bit,
+    runs_resume_to_the_bit_from_every_step,
     what_is_shared_must_stay_there,
+    what_only_some_rows_reach,
+    groups_of_a_model_that_was_not_flattened,
+    a_trainer_fits_again,
+    messages_are_not_compiled,
     local_batch_norm_is_another_model,
     local_batch_norm_takes_batches_of_any_size,
     divergence_is_told_alike,

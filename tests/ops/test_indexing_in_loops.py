@@ -70,7 +70,7 @@ def test_the_seed_is_left_alone(rng):
     y = t * 1.0
     total = y[0] * 2.0
     seed = np.ones((3, 2))
-    out, pullback = nnad.vjp(lambda x: (x * 1.0, (x * 1.0)[0]), t.data)
+    _, pullback = nnad.vjp(lambda x: (x * 1.0, (x * 1.0)[0]), t.data)
     pullback((seed, np.ones(2)))
     np.testing.assert_array_equal(seed, 1.0)
     total.backward(np.ones(2))

@@ -67,8 +67,8 @@ def saved(optimizer):
 )
 def test_stretches_make_up_the_whole(name, arguments):
     kind = getattr(optimizers, name)
-    if not kind.divisible:
-        optimizer = kind(network().parameters(), **arguments)
+    optimizer = kind(network().parameters(), **arguments)
+    if not optimizer.divisible:
         with pytest.raises(ValueError, match=f"{name} needs whole parameters"):
             optimizer.divide(Stretches(0, []))
         return

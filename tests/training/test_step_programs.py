@@ -109,17 +109,32 @@ def native_pays(monkeypatch):
 
 
 @needs_native
-@pytest.mark.parametrize("at", [1, 2, 13])
-def test_a_native_run_resumes_to_the_last_bit(at, native_pays):
-    snapshot = Snapshot(at)
-    straight = make_trainer("auto", callbacks=[snapshot])
-    straight.fit(make_split(), make_split(seed=1))
-    assert snapshot.state["programs"] == "native"
-    resumed = make_trainer("auto")
-    restore(resumed, snapshot.state)
-    resumed.fit(make_split(), make_split(seed=1))
-    for a, b in zip(numbers(straight), numbers(resumed), strict=True):
-        np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize("compile", ["auto", True])
+def test_a_native_run_resumes_to_the_last_bit_from_every_step(compile, native_pays):
+    rows = 27  # four batches, the last of three rows
+    snapshots = [Snapshot(step) for step in range(1, 9)]
+    straight = make_trainer(compile, callbacks=snapshots)
+    straight.fit(make_split(rows), make_split(seed=1))
+    for snapshot in snapshots:
+        assert snapshot.state["programs"] == "native"
+        resumed = make_trainer(compile)
+        restore(resumed, snapshot.state)
+        resumed.fit(make_split(rows), make_split(seed=1))
+        for a, b in zip(numbers(straight), numbers(resumed), strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=f"from step {snapshot.step}")
+
+
+def test_what_could_not_be_compiled_stays_so_when_resumed():
+    snapshots = [Snapshot(step) for step in (1, 3)]
+    straight = make_trainer(True, branching_loss, callbacks=snapshots)
+    with pytest.warns(UserWarning, match="not compiled"):
+        straight.fit(make_split(27))
+    for snapshot in snapshots:
+        resumed = make_trainer(True, branching_loss)
+        restore(resumed, snapshot.state)
+        resumed.fit(make_split(27))
+        for a, b in zip(numbers(straight), numbers(resumed), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_the_choice_of_a_checkpoint_is_kept(native_pays):

@@ -33,6 +33,8 @@ def optimizer_update(
     for group, segments in zip(optimizer.param_groups, optimizer._segments, strict=True):
         require(not group["maximize"], "maximisation")
         for segment in segments:
+            require(all(p.requires_grad for p in segment.params), "a frozen parameter")
+            require(segment.whole[0].size > 0, "an update that is left to other processes")
             leaves = [p.node for p in segment.params]
             there = (id(leaf) in collected or leaf.grad is leaf.buffer for leaf in leaves)
             require(all(there), "a parameter without gradient")
