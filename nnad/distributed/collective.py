@@ -26,7 +26,7 @@ _synchronizing: list[bool] = []
 
 
 def _all_reduce_sum(x: Any) -> Any:
-    if state.capture is not None:
+    if state.capture is not None and world().size > 1:
         raise CannotCompile(
             "all_reduce_sum sends messages, and processes do not all compile at the same moment; "
             "leave steps with it uncompiled (trainer.compile: false)"
