@@ -38,23 +38,19 @@ def fold_constants(program: Program) -> None:
     buffers or anything that could change between two replays.  What would take more memory than
     its inputs and `SMALL` stays an operation.
     """
-    constants: dict[Value, bool] = {}
+    read = {value for i in program.instructions for value in i.inputs()}
     written = {value.root for i in program.instructions for value in i.writes}
-
-    def is_constant(value: Value) -> bool:
-        if value not in constants:
-            constants[value] = value not in written and _is_private(value)
-        return constants[value]
+    program.constants = constants = {v for v in read - written if _is_private(v)}
 
     def folded(instruction: Instruction) -> Value | None:
-        if not _is_foldable(instruction) or not all(map(is_constant, instruction.inputs())):
+        if not _is_foldable(instruction) or not constants.issuperset(instruction.inputs()):
             return None
         made = _computed(instruction)
         held = sum(_bytes_behind(value.array) for value in set(instruction.inputs()))
         if made.nbytes > max(SMALL, held) and not instruction.is_view:
             return None
-        constant = Value(EXTERNAL, made, f"k{sum(constants.values())}")
-        constants[constant] = True
+        constant = Value(EXTERNAL, made, f"k{len(constants)}")
+        constants.add(constant)
         return constant
 
     _replace_results(program, folded)
@@ -133,7 +129,7 @@ def drop_identities(program: Program) -> None:
         if not instruction.outputs or not _is_foldable(instruction):
             return None
         value = instruction.outputs[0]
-        for x in _same_values(instruction, producers):
+        for x in _same_values(instruction, producers, program.constants):
             if x.root.kind == RESULT and _looks_like(x, value):
                 return x
         return None
@@ -145,15 +141,21 @@ def _looks_like(x: Value, y: Value) -> bool:
     return (x.dtype, x.shape, x.array.strides) == (y.dtype, y.shape, y.array.strides)
 
 
-def _same_values(instruction: Instruction, producers: dict[Value, Instruction]) -> Iterator[Value]:
+def _same_values(
+    instruction: Instruction, producers: dict[Value, Instruction], constants: set[Value]
+) -> Iterator[Value]:
     """Earlier values that hold, in the order of their elements, what `instruction` gives."""
     name, args = instruction.name, instruction.args
     first = args[0] if args else None
     if not isinstance(first, Value):
         first = None
-    if first is not None and len(args) == 2 and _is_neutral(name, args[1], first):
+    if first is not None and len(args) == 2 and _is_neutral(name, args[1], first, constants):
         yield first
-    elif name == "multiply" and isinstance(args[1], Value) and _is_neutral(name, args[0], args[1]):
+    elif (
+        name == "multiply"
+        and isinstance(args[1], Value)
+        and _is_neutral(name, args[0], args[1], constants)
+    ):
         yield args[1]
     elif name == "reshape" and first is not None and instruction.kwargs.get("order", "C") == "C":
         yield first
@@ -169,15 +171,15 @@ def _same_values(instruction: Instruction, producers: dict[Value, Instruction]) 
         yield before.args[0]
 
 
-def _is_neutral(name: str, operand: Any, x: Value) -> bool:
+def _is_neutral(name: str, operand: Any, x: Value, constants: set[Value]) -> bool:
     """Whether `x` (operation) `operand` is x, for every number that x may hold."""
     neutral = {"multiply": 1, "divide": 1, "subtract": 0}.get(name)
     if neutral is None or x.dtype.kind not in "fiu":
         return False
     if isinstance(operand, Value):
-        if operand.kind != EXTERNAL or not _is_private(operand):
+        if operand not in constants:
             return False
-        operand = operand.array
+        operand = operand.array[tuple(slice(None, None if n else 1) for n in operand.array.strides)]
     if not isinstance(operand, (int, float, np.generic, np.ndarray)):
         return False
     # A zero below zero would do no good: -0 - (-0) is 0.

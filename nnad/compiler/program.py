@@ -182,6 +182,7 @@ class Program:
         outputs: what the step returns: a tree whose leaves are values or constants.
         captured: how many operations the capture saw, before any pass.
         removed: how many of them each pass has left out.
+        constants: external arrays that cannot change.
     """
 
     name: str
@@ -191,6 +192,7 @@ class Program:
     rebuild: Callable[[list[Any]], Any]
     captured: int = 0
     removed: dict[str, int] = field(default_factory=dict)
+    constants: set[Value] = field(default_factory=set)
 
     def check(self) -> None:
         """Raise unless every value is defined once, before it is read or looked into.

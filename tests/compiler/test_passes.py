@@ -100,6 +100,7 @@ def test_folding_takes_no_memory_that_was_not_taken() -> None:
         (lambda x: x * 1, True),
         (lambda x: 1.0 * x, True),
         (lambda x: np.ones_like(x) * x, True),
+        (lambda x: x * np.broadcast_to(np.ones_like(x[:1]), x.shape), True),
         (lambda x: x / 1, True),
         (lambda x: x - 0.0, True),
         (lambda x: -(-x), True),
