@@ -29,14 +29,14 @@ __all__ = ["StepPrograms", "worth_native_seconds"]
 # operation makes, and (less than nothing) per multiply-add, which OpenBLAS's own threads do as
 # fast; and what it costs to make one with nothing cached. Measured on 2 cores; on the careful side.
 PER_OPERATION, PER_HEAVY_ELEMENT, PER_MULTIPLY_ADD = 2.5e-6, 2e-9, -1.5e-12
-MAKING, MAKING_OPERATION = 0.3, 0.01
+MAKING, MAKING_OPERATION = 0.15, 0.0085
 HEAVY = frozenset(
     ("conv", "max_pool", "avg_pool", "attention", "self_attention", "layer_norm", "softmax", "gelu")
 )
 BACKWARD = 2.5  # a whole step is this many times its forward pass
 
 TIMED_STEPS = 20  # eager ones, before a NumPy program is thought of
-NUMPY_SAVES, NUMPY_MAKING = 0.2, 0.05  # share of an eager step; seconds
+NUMPY_SAVES, NUMPY_MAKING = 0.1, 0.05  # share of an eager step; seconds
 
 
 class StepPrograms:
