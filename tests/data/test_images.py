@@ -68,6 +68,12 @@ def test_too_many_pixels_are_refused(folder, monkeypatch) -> None:
         load(config(folder))
 
 
+def test_images_that_claim_billions_of_pixels_are_refused(folder) -> None:
+    (folder / "cat" / "9.ppm").write_bytes(b"P5 99999 99999 255\n")
+    with pytest.raises(DataError, match=r"cat/9\.ppm: cannot be read: .* pixels"):
+        load(config(folder))
+
+
 def test_links_that_lead_out_are_refused(folder, tmp_path_factory) -> None:
     outside = tmp_path_factory.mktemp("outside") / "secret.png"
     save(outside, np.zeros((5, 4, 3), np.uint8))

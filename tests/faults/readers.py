@@ -6,8 +6,12 @@ lines and exits with 2).  `SEEDS[name]` are whole files to start mutating from.
 
 from __future__ import annotations
 
+import base64
 import gzip
+import importlib.util
 import io
+import os
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from nnad.data import load
+from nnad.data import array_files, load
 from nnad.errors import NnadError, UserError
 from nnad.serialization import load as load_weights
 from nnad.training import checkpoint
@@ -46,6 +50,32 @@ def read_idx(content: bytes, folder: Path) -> Any:
     (folder / "labels").write_bytes(idx(np.arange(6) % 2))
     paths = {"path": str(folder / "images"), "labels_path": str(folder / "labels")}
     return load({"name": "idx", **paths, "stratify": False})
+
+
+def read_large_csv(content: bytes, folder: Path) -> Any:
+    """A table as one that is larger than memory: turned into records, then read by rows."""
+    in_memory, array_files.IN_MEMORY = array_files.IN_MEMORY, 0
+    before = os.environ.get("NNAD_CACHE_DIR")
+    os.environ["NNAD_CACHE_DIR"] = str(folder / "cache")
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    try:
+        data = READERS["csv"](content, folder)
+        return data.train.x[: len(data.train)]
+    finally:
+        array_files.IN_MEMORY = in_memory
+        if before is None:
+            del os.environ["NNAD_CACHE_DIR"]
+        else:
+            os.environ["NNAD_CACHE_DIR"] = before
+
+
+def read_image(content: bytes, folder: Path) -> Any:
+    """One image beside a good one of another class."""
+    for name, image in (("a", content), ("b", IMAGES[0])):
+        (folder / name).mkdir(exist_ok=True)
+        for number in range(3):
+            (folder / name / f"{number}.png").write_bytes(image)
+    return load({"name": "images", "path": str(folder), "size": [2, 2]}, base_dirs=[folder])
 
 
 def read_checkpoint(content: bytes, folder: Path) -> Any:
@@ -102,9 +132,18 @@ metrics: [accuracy]
 """
 TABLE = b"a,b,c,y\n1,2.5,red,0\n2,,blue,1\n3,1e3,red,0\n4,-1,blue,1\n5,0,red,0\n6,2,red,1\n"
 
+IMAGES = [
+    b"P5 3 2 255\n" + bytes(range(6)),
+    b"P6 2 2 255\n" + bytes(range(12)),
+    base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGNkZ2BiYAAAADUAC6RaRLsAAAAASUVORK5CYII="
+    ),
+    base64.b64decode("R0lGODdhAgACAIEAAAcHBwAAAAAAAAAAACwAAAAAAgACAAAIBgABCAQQEAA7"),
+]
 READERS: dict[str, Reader] = {
     "config": read_config,
     "csv": read_source("csv", ".csv", target="y", missing="impute", stratify=False),
+    "large-csv": read_large_csv,
     "npz": read_source("npz", ".npz", stratify=False),
     "npy": read_source("npy", ".npy", task="autoencoder"),
     "text": read_source("text", ".txt", context=4),
@@ -115,6 +154,7 @@ READERS: dict[str, Reader] = {
 SEEDS: dict[str, list[bytes]] = {
     "config": [CONFIG],
     "csv": [TABLE, TABLE.replace(b",", b";").replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + TABLE],
+    "large-csv": [TABLE],
     "npz": [_npz()],
     "npy": [_npy()],
     "text": [b"to be or not to be, that is the question: " * 4],
@@ -122,4 +162,6 @@ SEEDS: dict[str, list[bytes]] = {
     "checkpoint": [_checkpoint()],
     "weights": [_weights()],
 }
+if importlib.util.find_spec("PIL"):
+    READERS["image"], SEEDS["image"] = read_image, IMAGES
 REFUSALS = (UserError, NnadError)

@@ -74,7 +74,9 @@ def _read_all(files: list[Path], options: Options) -> np.ndarray:
     for file in files:
         try:
             image = _read(file, options.size, MODES[options.channels])
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # Pillow has many ways to stumble over a damaged file
             problems.add("unreadable images", f"{file}: cannot be read: {error}")
             continue
         if images and image.shape != images[0].shape:
