@@ -83,6 +83,7 @@ class Primitive:
             in place, at a cost of the result's size, where the cotangent itself is mostly zeros.
         residuals: forward returns (output, saved); rules take a keyword `saved`.
         shaped_by: of the call's arguments, the arrays whose values the result's shape depends on.
+        affine: in each argument, so that no rule reads the values of its result.
         masks: it selects, so that its cotangents are 0 where a value was not taken.
         nondifferentiable: why there is no derivative; results are plain arrays.
         formula: the operation in x (or x0, x1, ...) and its metadata, as text.
@@ -103,6 +104,7 @@ class Primitive:
     adds: Callable[..., None] | None = None
     residuals: bool = False
     outputs: int = 1
+    affine: bool = False
     masks: bool = False
     shaped_by: Callable[..., Sequence[Any]] | None = None
     nondifferentiable: str = ""
@@ -152,6 +154,12 @@ class Primitive:
     def vjps_into(self, out: Any) -> list[Any]:
         """The rules, that of `stored` writing into `out`."""
         return [partial(v, out=out) if i == self.stored else v for i, v in enumerate(self.vjps)]
+
+    def unread(self) -> tuple[bool, bool]:
+        """Whether no rule reads the values of its arguments, and none those of its result."""
+        numbers = bool(self.derivatives) and not any(map(callable, self.derivatives))
+        linear = self.kind == "linear" or (self.kind == "elementwise" and numbers)
+        return linear, linear or self.affine or self.kind == "multilinear"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for x in args:

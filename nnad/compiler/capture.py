@@ -43,6 +43,7 @@ class Capture:
     def __init__(self) -> None:
         self.values: dict[int, Value] = {}
         self.living: dict[int, weakref.ref[np.ndarray]] = {}  # results that the step still holds
+        self.looks: dict[int, Any] = {}  # of arrays on the tape that are not kept
         self.stand_ins: weakref.WeakValueDictionary[int, StandIn] = weakref.WeakValueDictionary()
         self.inputs: list[Value] = []
         self.instructions: list[Instruction] = []
@@ -86,7 +87,8 @@ class Capture:
             known = isinstance(array, np.ndarray) or id(array) in self.values
             if not known:  # a number, or something else that is no array
                 return array
-            self._value(array)
+            if id(array) not in self.looks:
+                self._value(array)
             found = self.stand_ins[id(array)] = make_stand_in(array)
         return found
 
@@ -94,6 +96,7 @@ class Capture:
         """The program's value for an array; one that is not known yet lies outside."""
         value = self.values.get(id(array))
         if value is None:
+            assert id(array) not in self.looks, "a rule reads an array that it need not have"
             value = Value(EXTERNAL, array, f"c{self.externals}")
             self.externals += 1
             self.values[id(array)] = value
@@ -288,10 +291,30 @@ class Capture:
         out, saved = self._emit(primitive, raw, dict(kwargs), out, saved, place.made)
         if primitive.nondifferentiable or not any(_is_genuine(x) for x in args):
             return self.hide(out)
-        node = Node(primitive, raw, parents, self.hide(kwargs), out, saved) if recorded else None
+        node = self._node(primitive, raw, parents, kwargs, out, saved) if recorded else None
         if isinstance(out, tuple):
             return tuple(wrap(x, node and output_node(node, i, x)) for i, x in enumerate(out))
         return wrap(out, node)
+
+    def _node(
+        self, primitive: Primitive, raw: Any, parents: Any, kwargs: Any, out: Any, saved: Any
+    ) -> Node:
+        """What the tape remembers of a call: only what a rule reads, else how it looks."""
+        arguments, result = primitive.unread()
+        if arguments:
+            raw = [
+                x if parent is None else self._look(x)
+                for x, parent in zip(raw, parents, strict=True)
+            ]
+        if result and isinstance(out, np.ndarray):
+            out = self._look(out)
+        return Node(primitive, raw, parents, self.hide(kwargs), out, saved)
+
+    def _look(self, array: Any) -> Any:
+        """What stands on the tape for an array whose values nobody reads."""
+        looks = outline(array)
+        self.looks[id(looks)] = looks
+        return looks
 
     def _varies(self, array: Any) -> bool:
         """Whether the values of an array may be others at a replay."""

@@ -62,6 +62,7 @@ linear = explicit(
         lambda g, ans, x, weight, bias: r._sum(g, axis=tuple(range(g.ndim - 1))),
     ),
     stored=1,
+    affine=True,
     jvp=_linear_jvp,
     tangent="v0 @ x1 + x0 @ v1 + v2",
     formula="x0 @ x1 + x2",

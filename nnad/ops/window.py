@@ -382,6 +382,7 @@ conv = explicit(
         lambda g, ans, x, w, bias, **geometry: conv_weight(x, g, kernel=w.shape[:-2], **geometry),
         _bias_gradient,
     ),
+    affine=True,
     jvp=_conv_jvp,
     tangent="conv(v0, x1) + conv(x0, v1) + v2",
     formula="sum over window and channels of x0 * x1, + x2",
