@@ -29,7 +29,7 @@ def why_not_native() -> str | None:
     """Why there can be no native programs here; None if there can."""
     if importlib.util.find_spec("llvmlite") is None:
         return "llvmlite is not installed (pip install 'nnad[fast]')"
-    from nnad.compiler.native.blas import numpy_blas
+    from nnad.cores.blas import numpy_blas
 
     if numpy_blas() is None:
         return "this NumPy does not carry OpenBLAS"

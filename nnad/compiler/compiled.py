@@ -16,10 +16,10 @@ from nnad.compiler.capture import Capture
 from nnad.compiler.choice import choose_backend, choose_threads, say_once
 from nnad.compiler.closure import looked_up
 from nnad.compiler.guards import Guards
-from nnad.compiler.native.blas import numpy_blas
 from nnad.compiler.passes import multiply_adds, optimize
 from nnad.compiler.program import Program, Retrace, Value
 from nnad.compiler.source import build
+from nnad.cores.blas import numpy_blas
 from nnad.errors import CannotCompile
 from nnad.memory import give_back_memory
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from nnad.compiler.native.blas import numpy_blas
+from nnad.cores.blas import numpy_blas
 
 __all__ = ["is_small", "threads_for"]
 

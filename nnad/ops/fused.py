@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from nnad.autodiff.table import add_up, case, explicit
+from nnad.cores.team import matrix_product
 from nnad.ops import linalg
 from nnad.ops import reduce as r
 from nnad.ops import shape as s
@@ -22,7 +21,7 @@ def _linear_forward(x: Any, weight: Any, bias: Any, *, out: Any = None) -> Any:
         shape = (*x.shape[:-1], weight.shape[-1])
         flat = None if out is None else out.reshape(-1, shape[-1])
         return _linear_forward(x.reshape(-1, x.shape[-1]), weight, bias, out=flat).reshape(shape)
-    y = np.matmul(x, weight, out=out)
+    y = matrix_product(x, weight, out=out)
     if bias is not None:
         y += bias
     return y
@@ -35,7 +34,7 @@ def _linear_vjp_weight(g: Any, ans: Any, x: Any, weight: Any, bias: Any, *, out:
     elif x.ndim == 1:
         x, g = x[None], g[None]
     if out is not None:
-        return np.matmul(x.T, g, out=out)
+        return matrix_product(x.T, g, out=out)
     return linalg.matmul(s._transpose(x), g)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import case, implements, multilinear
+from nnad.cores.team import matrix_product
 from nnad.ops import shape as s
 from nnad.ops.arguments import as_array, composed, shape_of, store
 from nnad.ops.elementwise import conj, multiply
@@ -78,7 +79,7 @@ def _matmul_vjp_1(g: Any, ans: Any, x: Any, y: Any) -> Any:
 
 matmul = multilinear(
     "matmul",
-    np.matmul,
+    matrix_product,
     _matmul_vjp_0,
     _matmul_vjp_1,
     broadcasts=True,

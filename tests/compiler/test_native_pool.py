@@ -18,7 +18,7 @@ if choice.why_not_native() is not None:
     pytest.skip(str(choice.why_not_native()), allow_module_level=True)
 
 from nnad.compiler.native import backend, inputs, jit, module
-from nnad.compiler.native.blas import numpy_blas
+from nnad.cores.blas import numpy_blas
 
 RNG = np.random.default_rng(0)
 ROWS, CLASSES = 37, 5

@@ -229,7 +229,7 @@ def test_convolution_in_parts_of_the_batch_equals_the_whole(monkeypatch: Any) ->
     x = rng.normal(size=(7, 5, 5, 3))
     results = []
     for limit in (1, 2000, 1 << 20):
-        monkeypatch.setattr("nnad.ops.window.COLUMN_LIMIT", limit)
+        monkeypatch.setattr("nnad.cores.team.CACHED", limit)
         layer.zero_grad()
         y = layer(x)
         (y * y).sum().backward()

@@ -18,7 +18,6 @@ from nnad.compiler.native import (
     windows,  # noqa: F401
 )
 from nnad.compiler.native.actions import native_action, optimizer_update
-from nnad.compiler.native.blas import Blas
 from nnad.compiler.native.fusion import decompose, fuse
 from nnad.compiler.native.inputs import DIRECT_FROM, DirectInput, ranges
 from nnad.compiler.native.ir import Unsupported, address_of
@@ -27,6 +26,7 @@ from nnad.compiler.native.module import CHECK, Module
 from nnad.compiler.native.pool import pool
 from nnad.compiler.program import Instruction, Program
 from nnad.compiler.source import SourceWriter
+from nnad.cores.blas import Blas
 
 SPLIT_PROGRAM_FROM = 4_000_000  # multiply-adds and elements below which one thread does it all
 

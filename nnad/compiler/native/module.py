@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from nnad.compiler.native import team
-from nnad.compiler.native.blas import Blas
 from nnad.compiler.native.ir import Kernel, Place, Unsupported, type_of
 from nnad.compiler.native.scalar import functions
 from nnad.compiler.program import Value
+from nnad.cores.blas import Blas
 
 GRAIN = 16  # elements: shares of a loop begin at multiples of a cache line
 SPLIT_FROM = 16_384  # elements times cost below which a loop is left to one thread

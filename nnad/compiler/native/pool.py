@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from nnad.compiler.native import jit, team
-from nnad.compiler.native.blas import after_fork
 from nnad.compiler.native.ir import address_of
+from nnad.cores.blas import after_fork
 
 SPINS = 100_000  # looks at the board before a helper goes to sleep: about 100 microseconds
 

@@ -1,4 +1,4 @@
-"""NumPy's own BLAS, by address: the matrix products of native programs.
+"""NumPy's own BLAS: its number of threads, and its functions by address for native programs.
 
 Using the library that NumPy has loaded means one set of threads and the same speed as `np.matmul`.
 """
@@ -22,6 +22,19 @@ def after_fork(call: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=call)
 
 
+def current_core() -> int:
+    """Number of the core that the calling thread runs on; -1 where the system does not tell."""
+    call = _sched_getcpu()
+    return -1 if call is None else call()
+
+
+@functools.cache
+def _sched_getcpu() -> Any:
+    """The C library's function, on systems that also let a thread choose its cores."""
+    known = hasattr(os, "sched_setaffinity")
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if known else None
+
+
 class OneThread:
     """A context in which BLAS uses one thread; the last of those that overlap restores it."""
 
@@ -37,6 +50,10 @@ class OneThread:
         if self._users:
             self._users = 0
             self._set(self._before)
+
+    def threads(self) -> int:
+        """How many threads BLAS uses now."""
+        return self._get()
 
     def __enter__(self) -> None:
         with self._lock:
