@@ -144,7 +144,8 @@ def share(do: Callable[[Any], object], items: Sequence[Any]) -> None:
 
     Args:
         do: writes its results into arrays; what it computes must not depend on other items.
-        items: of about the same size, best at least 100 microseconds of work.
+        items: of about the same size, at least 100 microseconds of work in few calls of NumPy:
+            threads whose calls are short wait for each other's hold on the interpreter.
     """
     if len(items) == 1:  # whose products may be shared themselves
         do(items[0])

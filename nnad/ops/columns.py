@@ -27,6 +27,7 @@ __all__ = [
     "forward",
     "input_gradient",
     "output_sizes",
+    "turned",
     "weight_gradient",
 ]
 
@@ -242,8 +243,13 @@ def _input_gradient(geometry: Geometry, g: np.ndarray, w: np.ndarray, dx: np.nda
     if transposed is None:
         _add_back(geometry, g, w, dx)
     else:
-        turned = w[(slice(None, None, -1),) * len(geometry.kernel)].swapaxes(-1, -2)
-        _forward(transposed, g, turned, dx)
+        _forward(transposed, g, turned(w), dx)
+
+
+def turned(w: np.ndarray) -> np.ndarray:
+    """A kernel backwards along every axis, inputs and outputs exchanged."""
+    backwards = w[(slice(None, None, -1),) * (w.ndim - 2)]
+    return np.ascontiguousarray(backwards.swapaxes(-1, -2))
 
 
 def _add_back(geometry: Geometry, g: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import Primitive, case, explicit, kink, linear, multilinear, register
-from nnad.cores.team import batch_parts, share
 from nnad.errors import ShapeError
 from nnad.ops.columns import output_sizes
 from nnad.ops.places import FRESH
@@ -82,37 +81,25 @@ def _max_pool(
     x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
 ) -> np.ndarray:
     outputs = _outputs(x.shape[1:-1], kernel, stride, padding)
-    y = place.empty((len(x), *outputs, x.shape[-1]), x.dtype)
-
-    def do(part: slice) -> None:
-        padded = _padded(x[part], padding, -np.inf, FRESH)
-        y[part] = _joined(np.maximum, padded, kernel, stride, outputs, FRESH)
-
-    share(do, _parts(x))
-    return y
+    padded = _padded(x, padding, -np.inf, place)
+    y = _joined(np.maximum, padded, kernel, stride, outputs, place)
+    return place(np.positive, y) if math.prod(kernel) == 1 else y
 
 
 def _hits(
     x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
 ) -> np.ndarray:
     """For each position in the window, where its element is the maximum: (positions, *y.shape)."""
+    padded = _padded(x, padding, -np.inf, place)
     positions = _positions(kernel, stride, y.shape[1:-1])
     hits = place.empty((len(positions), *y.shape), bool)
-
-    def do(part: slice) -> None:
-        padded = _pixels(np.ascontiguousarray(_padded(x[part], padding, -np.inf, FRESH)))
-        for position, hit in zip(positions, hits[:, part], strict=True):
-            element = np.ascontiguousarray(padded[position]).view(x.dtype)
-            np.equal(element, y[part], out=hit)
-
+    part = place.empty(y.shape, padded.dtype)
     if hits.size:
-        share(do, _parts(x))
+        pixels = _pixels(np.ascontiguousarray(padded))
+        for position, hit in zip(positions, hits, strict=True):
+            _pixels(part)[...] = pixels[position]
+            np.equal(part, y, out=hit)
     return hits
-
-
-def _parts(x: np.ndarray) -> list[slice]:
-    """The batch in parts that threads share."""
-    return batch_parts(len(x), x[:1].size)
 
 
 def _pixels(x: np.ndarray) -> np.ndarray:
@@ -123,9 +110,10 @@ def _pixels(x: np.ndarray) -> np.ndarray:
     return x.view(np.dtype((np.void, x.shape[-1] * x.itemsize)))
 
 
-def _over_ties(g: np.ndarray, hits: np.ndarray) -> np.ndarray:
+def _over_ties(g: np.ndarray, hits: np.ndarray, place: Any) -> np.ndarray:
     """`g` over the number of tied elements of each window."""
-    counts = np.add.reduce(hits.view(np.uint8), axis=0, dtype=np.min_scalar_type(len(hits)))
+    counted = np.min_scalar_type(len(hits))
+    counts = place(np.add.reduce, hits.view(np.uint8), axis=0, dtype=counted)
     if counts.size == 0 or counts.max() <= 1:
         return g
     return np.divide(g, np.maximum(counts, 1, out=counts), dtype=g.dtype)
@@ -136,56 +124,30 @@ def _check_shape(got: Sizes, expected: Sizes) -> None:
         raise ShapeError(f"got shape {got}, expected {expected} for maxima of these windows")
 
 
-def _spread_over(windows: Any, g: Any, full: np.ndarray, kernel: Sizes, stride: Sizes) -> None:
-    """Into `full`: zeros, to which `windows`, one for each position in the window, are added.
+def _spread_over(
+    windows: Any, g: Any, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any
+) -> np.ndarray:
+    """Zeros of `sizes`, to which `windows`, one for each position in the window, are added.
 
     Args:
         windows: factors of `g` by position; None: `g` itself at every position.
-        full: with the padding around.
     """
+    padded = tuple(n + 2 * p for n, p in zip(sizes, padding, strict=True))
+    full = place.empty((len(g), *padded, g.shape[-1]), g.dtype)
     positions = _positions(kernel, stride, g.shape[1:-1])
     apart = all(k <= s for k, s in zip(kernel, stride, strict=True))  # no two windows overlap
-    covered = math.prod(kernel) * g.size == full.size
+    covered = math.prod(kernel) * math.prod(g.shape[1:-1]) == math.prod(padded)
     if not (apart and covered and windows is not None):
         full[...] = 0
-    part = g if windows is None else np.empty(g.shape, g.dtype)
+    part = g if windows is None else place.empty(g.shape, g.dtype)
     for i, position in enumerate(positions):
-        if windows is None:
-            full[position] += g
-            continue
-        np.multiply(g, windows[i], out=part)
-        if apart:
+        if windows is not None:
+            np.multiply(g, windows[i], out=part)
+        if apart and part.size and windows is not None:
             _pixels(full)[position] = _pixels(part)
         else:
             full[position] += part
-
-
-def _spread_in_parts(
-    windows: Any,
-    g: np.ndarray,
-    sizes: Sizes,
-    kernel: Sizes,
-    stride: Sizes,
-    padding: Sizes,
-    place: Any,
-) -> np.ndarray:
-    """`_spread_over` of an image without its padding, the batch shared among threads."""
-    v = place.empty((len(g), *sizes, g.shape[-1]), g.dtype)
-    padded = tuple(n + 2 * p for n, p in zip(sizes, padding, strict=True))
-
-    def do(part: slice) -> None:
-        full = v[part]
-        if any(padding):
-            full = np.empty((len(full), *padded, v.shape[-1]), v.dtype)
-        hits = None if windows is None else windows[:, part]
-        over = g[part] if hits is None else _over_ties(g[part], hits)
-        _spread_over(hits, over, full, kernel, stride)
-        if any(padding):
-            v[part] = full[_inside(padding, sizes)]
-
-    if v.size:
-        share(do, _parts(v))
-    return v
+    return place(np.positive, full[_inside(padding, sizes)]) if any(padding) else full
 
 
 def _scatter(
@@ -199,7 +161,8 @@ def _scatter(
     place: Any = FRESH,
 ) -> Any:
     _check_shape(g.shape, hits.shape[1:])
-    return _spread_in_parts(hits, g, sizes, kernel, stride, padding, place)
+    g = _over_ties(g, hits, place)
+    return _spread_over(hits, g, sizes, kernel, stride, padding, place)
 
 
 def _gather(
@@ -219,7 +182,7 @@ def _gather(
     part = place.empty(total.shape, total.dtype)
     for position, hit in zip(positions[1:], hits[1:], strict=True):
         total += np.multiply(v[position], hit, out=part)
-    return _over_ties(total, hits)
+    return _over_ties(total, hits, place)
 
 
 def _window_samples(rng: np.random.Generator) -> list[Any]:
@@ -323,8 +286,8 @@ def _spread(
     g: Any, *, sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
 ) -> Any:
     """Each element of g, divided by the window's size, at every position of its window."""
-    even = place(np.multiply, g, g.dtype.type(1 / math.prod(kernel)))
-    return _spread_in_parts(None, even, sizes, kernel, stride, padding, place)
+    share = place(np.multiply, g, g.dtype.type(1 / math.prod(kernel)))
+    return _spread_over(None, share, sizes, kernel, stride, padding, place)
 
 
 def _spread_samples(rng: np.random.Generator) -> Sequence[Any]:

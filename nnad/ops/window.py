@@ -74,12 +74,13 @@ def _conv_input(g: Any, w: Any, *, sizes: Sizes, groups: int = 1, **options: Any
             f"{w.shape[-1]})"
         )
     dx = np.empty((len(g), *sizes, channels), g.dtype)
-
-    def do(part: slice) -> None:
-        columns.input_gradient(geometry, g[part], w, dx[part])
-
-    of_image = (geometry.transposed() or geometry).elements(g.shape[-1], channels)
-    share(do, batch_parts(len(g), of_image))
+    transposed = geometry.transposed()
+    parts = batch_parts(len(g), (transposed or geometry).elements(g.shape[-1], channels))
+    if transposed is None or groups > 1:
+        share(lambda part: columns.input_gradient(geometry, g[part], w, dx[part]), parts)
+    else:
+        kernel = columns.turned(w)
+        share(lambda part: columns.forward(transposed, g[part], kernel, dx[part]), parts)
     return dx
 
 
