@@ -6,7 +6,7 @@ one, whose every call costs nothing and imports nothing.
 
 from nnad.distributed.collective import all_reduce_sum, synchronized_batch_norm
 from nnad.distributed.communicator import Communicator
-from nnad.distributed.launch import alone, world
+from nnad.distributed.launch import alone, within, world
 from nnad.distributed.shares import share_of, spread
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "share_of",
     "spread",
     "synchronized_batch_norm",
+    "within",
     "world",
 ]

@@ -12,31 +12,38 @@ from contextlib import contextmanager
 from nnad.distributed.communicator import Communicator
 from nnad.errors import UserError
 
-__all__ = ["alone", "world"]
+__all__ = ["alone", "within", "world"]
 
 # What the launchers of MPICH (and its kin), Open MPI and Slurm's PMI tell a process they start.
 SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 
-_alone: list[Communicator] = []
+_groups: list[Communicator] = []  # in the place of the one that was started together
+
+
+@contextmanager
+def within(group: Communicator) -> Iterator[None]:
+    """Within the block this process belongs to `group`."""
+    _groups.append(group)
+    try:
+        yield
+    finally:
+        _groups.pop()
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """Within the block this process is a group of its own: what it does is not shared."""
-    _alone.append(Communicator())
-    try:
+    with within(Communicator()):
         yield
-    finally:
-        _alone.pop()
 
 
 def world() -> Communicator:
-    """The group of processes that this one belongs to: those it was started with, or `alone`.
+    """The group of processes that this one belongs to: as a rule those it was started with.
 
     Raises:
         UserError: this is one of several processes, but mpi4py is not installed.
     """
-    return _alone[-1] if _alone else _started_together()
+    return _groups[-1] if _groups else _started_together()
 
 
 @functools.cache

@@ -1,24 +1,29 @@
 """How long a step would take, and how much memory, in processes that are not at hand.
 
-One process takes the gradient of its share of a batch, adds it up with the others and updates its
-copy of the weights:
+One process is measured while it plays one of n whose others are only imagined: it takes the
+gradient of its share of a batch, compiled or not as it would be, reads its own memory where it
+would read theirs, and the messages of the step are counted instead of sent.  Then
 
-    step(n) = gradient(B / n) + all_reduce(n, gradient) + all_reduce(n, a few totals) + update
-    all_reduce(n, bytes) = 2 ceil(log2 n) latency + 2 (n - 1) / n bytes / bandwidth
+    step(n) = crowding(n) (gradient(B / n) + update(n)) + sum of message(n, bytes)
+    message(n, bytes) = crowding(n) all_reduce(n, bytes) + (crowding(n) - 1) turn
+    all_reduce(n, bytes) = the lesser of  r (latency + bytes / bandwidth),  r = ceil(log2 n)
+                                     and  2 r latency + 2 (n - 1) / n bytes / bandwidth
+    crowding(n) = n / cores where that many processes share one machine's cores, else 1
     efficiency(n) = step(1) / (n step(n))
 
-The gradient's time, that of making batches included, is measured here for each share, since small
-batches take more time a row; the update's too.  The all-reduce is that of Rabenseifner's algorithm,
-which MPI libraries use for large messages (Thakur, Rabenseifner and Gropp 2005): halving and
-doubling, each byte sent about twice.
+A turn is what a message waits, in the middle of work, for processes that have to get a core first.
+The two forms of all_reduce are recursive doubling, which MPI libraries use for small messages, and
+Rabenseifner's algorithm for large ones (Thakur, Rabenseifner and Gropp 2005).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from statistics import median
 from time import perf_counter
@@ -28,26 +33,33 @@ import numpy as np
 
 from nnad.data.batches import Batch
 from nnad.data.dataset import DataSplits
-from nnad.distributed import Communicator, share_of, world
+from nnad.distributed import Communicator, spread, within, world
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
-from nnad.training.job import load_data, make_trainer
-from nnad.training.step_programs import StepPrograms
+from nnad.training.job import limit_threads, load_data, make_trainer
 from nnad.training.trainer import Trainer
 
-__all__ = ["Network", "Prediction", "measure_network", "plan", "plan_table"]
+__all__ = ["Network", "Prediction", "Rehearsal", "measure_network", "plan", "plan_table"]
 
-SECONDS = 0.4  # of measuring, for each share
+SECONDS = 0.4  # of measuring, for each number of processes
 FEWEST = 5  # measurements at least
-TOTALS = 40  # bytes of losses, weights and flags that go with a gradient
+WORK = 20  # small matrix products between two messages: some 200 microseconds
+WARM_STEPS, WARM_SECONDS = 25, 2.0  # before: a trainer decides how to compile within as many
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a message costs: `latency` seconds, and `bandwidth` bytes a second in each direction."""
+    """What a message costs: `latency` seconds, and `bandwidth` bytes a second in each direction.
+
+    Attributes:
+        cores: of the machine that all processes share; None where each has a machine of its own.
+        turn: seconds that a message waits besides for each further process on a core.
+    """
 
     latency: float
     bandwidth: float
+    cores: int | None = None
+    turn: float = 1e-4
 
     def all_reduce(self, size: float, ranks: int) -> float:
         """Seconds to add up `size` bytes over `ranks` processes.
@@ -58,7 +70,19 @@ class Network:
         if ranks == 1:
             return 0.0
         rounds = math.ceil(math.log2(ranks))
-        return 2 * rounds * self.latency + 2 * (ranks - 1) / ranks * size / self.bandwidth
+        doubling = rounds * (self.latency + size / self.bandwidth)
+        halving = 2 * rounds * self.latency + 2 * (ranks - 1) / ranks * size / self.bandwidth
+        return min(doubling, halving)
+
+    def seconds_of(self, sent: Sequence[int], ranks: int) -> float:
+        """Seconds of all messages of a step, given their bytes."""
+        crowding = self.crowding(ranks)
+        waiting = (crowding - 1) * self.turn
+        return sum(crowding * self.all_reduce(size, ranks) + waiting for size in sent)
+
+    def crowding(self, ranks: int) -> float:
+        """How many times as long everything takes where processes take turns on the cores."""
+        return 1.0 if self.cores is None else max(1.0, ranks / self.cores)
 
 
 @dataclass(frozen=True)
@@ -67,7 +91,8 @@ class Prediction:
 
     ranks: int
     gradient: float
-    all_reduce: float
+    message_count: int
+    messages: float
     update: float
     memory: int
     measured: float | None = None
@@ -75,7 +100,45 @@ class Prediction:
     @property
     def step(self) -> float:
         """Seconds of the whole step."""
-        return self.gradient + self.all_reduce + self.update
+        return self.gradient + self.messages + self.update
+
+
+class Rehearsal(Communicator):
+    """The last of `size` processes, whose others are only imagined: alike, and always there.
+
+    Args:
+        size: of the group.
+        together: whether all are on this machine, and see each other's memory.
+
+    Attributes:
+        sent: bytes of each message so far.
+    """
+
+    def __init__(self, size: int, together: bool) -> None:
+        self.size = size
+        self.rank = size - 1
+        self.local_size = size if together else 1
+        self.sent: list[int] = []
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        self.sent.append(array.nbytes)
+        array *= self.size
+        return array
+
+    def meet(self) -> None:
+        self.sent.append(0)
+
+    def shared_memory(self, bytes_each: int) -> list[np.ndarray] | None:
+        if self.local_size < self.size:
+            return None
+        others = np.zeros(bytes_each, np.uint8)
+        return [*(others for _ in range(self.size - 1)), np.zeros(bytes_each, np.uint8)]
+
+    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([rows] * self.size)
+
+    def gather_texts(self, text: str) -> list[str]:
+        return [text] * self.size
 
 
 def plan(
@@ -96,48 +159,58 @@ def plan(
     data = load_data(config)
     group = world()
     here = measure_together(config, data, group) if group.size > 1 else None
+    cost = measure_network(group, parameter_bytes(config, data)) if network is None else network
+
+    def predict(n: int) -> dict[str, Any]:
+        return asdict(predict_step(config, data, n, cost))
+
     wanted = sorted({1, *ranks, *([group.size] if here else [])})
-    alone = alone_trainer(config, data)
-    alone.prepare(data.train, None)
-    size = sum(buffer.nbytes for buffer in alone.flat_gradients)
-    if network is None:
-        network = measure_network(group, size)
-    return [
-        predict_step(alone, data, n, network, here if n == group.size else None) for n in wanted
-    ]
+    found: list[Prediction] = []
+    for n in wanted:  # one at a time, by one process: others at work would disturb it
+        found += [Prediction(**each) for each in spread(predict, [n], group)]
+    return [replace(p, measured=here) if p.ranks == group.size else p for p in found]
 
 
-def alone_trainer(config: Config, data: DataSplits) -> Trainer:
-    """A trainer of this process alone, whatever group it is in."""
-    return make_trainer(config, build(config, data), data, group=Communicator())
+def parameter_bytes(config: Config, data: DataSplits) -> int:
+    """Bytes of all parameters of a job's model."""
+    return sum(buffer.data.nbytes for buffer in build(config, data).model.flatten().values())
 
 
-def predict_step(
-    trainer: Trainer, data: DataSplits, ranks: int, network: Network, measured: float | None
-) -> Prediction:
-    """The step of `ranks` processes, from measuring the largest share of a batch."""
-    rows = share_of(trainer.batch_size, ranks - 1, ranks)
-    whole = trainer.batch_size
-    trainer.batch_size = max(1, rows.stop - rows.start)
-    trainer.prepare(data.train, None)
-    trainer.batch_size = whole
-    trainer.model.train()
-    if ranks > 1:
-        trainer.programs = StepPrograms(trainer, False, 1)  # steps of several are not compiled
-    batches = endless_batches(trainer)
+def predict_step(config: Config, data: DataSplits, ranks: int, network: Network) -> Prediction:
+    """The step of `ranks` processes, from rehearsing that of the one with most rows."""
+    group = Rehearsal(ranks, network.cores is not None) if ranks > 1 else Communicator()
+    with ExitStack() as stack:
+        stack.enter_context(within(group))
+        limit_threads(config, stack)
+        trainer = make_trainer(config, build(config, data), data)
+        trainer.prepare(data.train, None)
+        trainer.model.train()
+        batches = endless_batches(trainer)
 
-    def step() -> None:
-        trainer.step = 0  # where every schedule is defined
-        trainer.run_step(islice(batches, trainer.accumulate))
+        def step() -> None:
+            trainer.step = 0  # where every schedule is defined
+            trainer.run_step(islice(batches, trainer.accumulate))
 
-    activations = peak_of(step)
-    update = seconds_of(trainer.optimizer.step)
-    gradient = max(0.0, seconds_of(step) - update)
+        warm_up(step)
+        activations = peak_of(step)
+        sent = messages_of(step, group)
+        update = seconds_of(trainer.update_parameters)
+        gradient = max(0.0, seconds_of(step) - update)
     size = sum(buffer.nbytes for buffer in trainer.flat_gradients)
     memory = 2 * size + activations + bytes_in(trainer.optimizer.state_dict(copy=False))
     memory += sum(array.nbytes for array in (data.train.x, data.train.y) if in_memory(array))
-    messages = network.all_reduce(size, ranks) + network.all_reduce(TOTALS, ranks)
-    return Prediction(ranks, gradient, messages, update, memory, measured)
+    crowding = network.crowding(ranks)
+    messages = network.seconds_of(sent, ranks)
+    return Prediction(ranks, gradient * crowding, len(sent), messages, update * crowding, memory)
+
+
+def messages_of(step: Callable[[], Any], group: Communicator) -> list[int]:
+    """Bytes of each message that a step sends."""
+    if not isinstance(group, Rehearsal):
+        return []
+    before = len(group.sent)
+    step()
+    return group.sent[before:]
 
 
 def endless_batches(trainer: Trainer) -> Iterator[Batch]:
@@ -154,35 +227,77 @@ def measure_together(config: Config, data: DataSplits, group: Communicator) -> f
 
     The median step, as in the prediction: steps that other programs hold up tell nothing.
     """
-    trainer = make_trainer(config, build(config, data), data, group=group)
-    trainer.prepare(data.train, None)
-    trainer.model.train()
-    batches = endless_batches(trainer)
-    times = []
-    for _ in range(min(200, 4 * trainer.steps_per_epoch)):
-        start = perf_counter()
-        trainer.run_step(islice(batches, trainer.accumulate))
-        times.append(perf_counter() - start)
-    return float(group.sum(np.array([median(times)]))[0] / group.size)
+    with ExitStack() as stack:
+        limit_threads(config, stack)
+        trainer = make_trainer(config, build(config, data), data)
+        trainer.prepare(data.train, None)
+        trainer.model.train()
+        batches = endless_batches(trainer)
+        times = []
+        for _ in range(WARM_STEPS + min(200, 4 * trainer.steps_per_epoch)):
+            trainer.step = 0
+            start = perf_counter()
+            trainer.run_step(islice(batches, trainer.accumulate))
+            times.append(perf_counter() - start)
+    return float(group.sum(np.array([median(times[WARM_STEPS:])]))[0] / group.size)
 
 
 def measure_network(group: Communicator, size: int) -> Network:
-    """Latency and bandwidth of all-reduces between the processes of a group."""
+    """What all-reduces between the processes of a group cost.
 
-    def all_reduce(count: int) -> float:
-        array = np.zeros(max(1, count), np.float32)
-        times = []
-        for _ in range(30):
-            start = perf_counter()
-            group.sum(array)
-            times.append(perf_counter() - start)
-        return float(group.sum(np.array([median(times)]))[0] / group.size)
-
-    small, large = all_reduce(1), all_reduce(size // 4)
+    Args:
+        group: the processes.
+        size: bytes of a large message.
+    """
+    cores = available_cores() if group.local_size == group.size else None
+    crowding = Network(0.0, 1.0, cores).crowding(group.size)
+    small = seconds_of_message(group, 1) / crowding
+    large = seconds_of_message(group, size // 4) / crowding
     rounds = max(1, math.ceil(math.log2(group.size)))
-    latency = small / (2 * rounds)
-    moved = 2 * (group.size - 1) / group.size * size
-    return Network(latency, moved / max(large - small, 1e-9) if moved else math.inf)
+    doubling = rounds * size / max(large - small, 1e-9)
+    halving = 2 * (group.size - 1) / group.size * size / max(large - 2 * small, 1e-9)
+    bandwidth = min(doubling, halving) if size and group.size > 1 else math.inf
+    network = Network(small / rounds, bandwidth, cores)
+    if crowding == 1:
+        return network
+    met_at_work = seconds_of_message(group, 1, work=WORK, crowding=crowding)
+    return replace(network, turn=max(0.0, met_at_work - crowding * small) / (crowding - 1))
+
+
+def seconds_of_message(
+    group: Communicator, count: int, work: int = 0, crowding: float = 1.0
+) -> float:
+    """Seconds to add up `count` numbers, less those of the `work` that comes before.
+
+    Processes that take turns on the cores find each other at work, and wait for their turns.
+    """
+    array, matrix = np.zeros(max(1, count), np.float32), np.ones((64, 64))
+    whole, worked = [], []
+    for _ in range(100):
+        start = perf_counter()
+        for _ in range(work):
+            matrix @ matrix
+        worked.append(perf_counter() - start)
+        group.sum(array)
+        whole.append(perf_counter() - start)
+    taken = median(whole) - crowding * median(worked)
+    return float(group.sum(np.array([taken]))[0] / group.size)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def warm_up(action: Callable[[], Any]) -> None:
+    """Do something several times."""
+    begin = perf_counter()
+    for _ in range(WARM_STEPS):
+        action()
+        if perf_counter() - begin > WARM_SECONDS:
+            return
 
 
 def seconds_of(action: Callable[[], Any]) -> float:
@@ -231,12 +346,14 @@ def bytes_in(tree: Any) -> int:
 def plan_table(predictions: Sequence[Prediction]) -> str:
     """The predictions as text, a line for each number of processes."""
     alone = predictions[0].step
-    names = ["ranks", "gradient ms", "all-reduce ms", "update ms", "step ms", "speed-up"]
+    names = ["ranks", "gradient ms", "messages", "messages ms", "update ms", "step ms", "speed-up"]
     names += ["efficiency", "MB a rank"]
     rows = [
         [
             str(p.ranks),
-            *(f"{1e3 * part:.3f}" for part in (p.gradient, p.all_reduce, p.update, p.step)),
+            f"{1e3 * p.gradient:.3f}",
+            str(p.message_count),
+            *(f"{1e3 * part:.3f}" for part in (p.messages, p.update, p.step)),
             f"{alone / p.step:.2f}",
             f"{alone / p.step / p.ranks:.0%}",
             f"{p.memory / 2**20:.1f}",
