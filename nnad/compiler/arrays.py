@@ -10,6 +10,11 @@ import numpy as np
 
 from nnad.compiler.program import RESULT, Value, outline
 
+Results = Sequence[tuple[np.ndarray, Value]]
+
+# Bytes that an operation asks for below which new arrays cost less than handing out planned ones.
+WORTH_PLANNING = 8192
+
 
 def arrays_in(item: Any) -> Iterator[np.ndarray]:
     """The arrays in nested lists, tuples and dicts."""
@@ -37,12 +42,20 @@ def forget(values: dict[int, Value], key: int, dead: object) -> None:
     values.pop(key, None)
 
 
-def seen_as(made: Any, results: Sequence[tuple[np.ndarray, Value]]) -> Value | None:
-    """The value for an array that an operation has asked for.
+def places_for(made: Sequence[Any], results: Results) -> list[tuple[tuple[int, ...], Value | None]]:
+    """Shape and value (see `seen_as`) of each array that an operation has asked for; none if small.
 
     Args:
-        made: the array, or a number.
+        made: the arrays, and numbers.
         results: the arrays that the operation returned, with their values.
+    """
+    if sum(np.asarray(x).nbytes for x in made) < WORTH_PLANNING:
+        return []
+    return [(np.shape(x), seen_as(x, results)) for x in made]
+
+
+def seen_as(made: Any, results: Results) -> Value | None:
+    """The value for an array that an operation has asked for.
 
     Returns:
         The result that it is, if only in another shape; a new value, if it is part of none; None

@@ -20,7 +20,7 @@ import numpy as np
 
 from nnad.autodiff.table import TABLE, Primitive
 from nnad.autodiff.tensor import DATA, Leaf, Node, Tensor, output_node, raw_of, state, wrap
-from nnad.compiler.arrays import arrays_in, checksum, forget, own, seen_as
+from nnad.compiler.arrays import arrays_in, checksum, forget, own, places_for
 from nnad.compiler.buffers import takes
 from nnad.compiler.guards import SCALARS, Guards
 from nnad.compiler.program import EXTERNAL, INPUT, RESULT, Instruction, Program, Value, outline
@@ -28,7 +28,7 @@ from nnad.compiler.standin import StandIn, make_stand_in, plain, watching
 from nnad.compiler.writes import SET, WRITE, WRITE_AT
 from nnad.errors import CannotCompile
 from nnad.ops.index import split_key
-from nnad.ops.places import Watched
+from nnad.ops.places import watched
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -276,9 +276,9 @@ class Capture:
             raise self.refusal(f"{primitive.name}, whose result is of another shape each time,")
         parents = [x.node if isinstance(x, Tensor) else None for x in args]
         metadata = self.bare(kwargs)
-        place = Watched()
+        made: list[Any] = []
         if takes(primitive.forward, "place"):
-            metadata = {**metadata, "place": place}
+            metadata = {**metadata, "place": watched(made)}
         out, saved = primitive.forward(*raw, **metadata), None
         if primitive.residuals:
             out, saved = out
@@ -288,7 +288,7 @@ class Capture:
             and not primitive.nondifferentiable
             and any(parent is not None for parent in parents)
         )
-        out, saved = self._emit(primitive, raw, dict(kwargs), out, saved, place.made)
+        out, saved = self._emit(primitive, raw, dict(kwargs), out, saved, made)
         if primitive.nondifferentiable or not any(_is_genuine(x) for x in args):
             return self.hide(out)
         node = self._node(primitive, raw, parents, kwargs, out, saved) if recorded else None
@@ -351,7 +351,7 @@ class Capture:
             first = instruction.args[0] if instruction.args else None
             instruction.is_view = isinstance(first, Value) and pattern.base is first
         results = [(x, self._value(x)) for x in arrays_in((out, saved))]
-        instruction.places = [(np.shape(x), seen_as(x, results)) for x in made]
+        instruction.places = places_for(made, results)
         if primitive.has_effect:
             roots = [v.root for v in instruction.inputs()]
             instruction.writes = [root for root in roots if root.kind == EXTERNAL]

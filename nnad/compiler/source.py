@@ -15,7 +15,7 @@ import numpy as np
 from nnad.compiler.buffers import Plan, takes_out, written_by
 from nnad.compiler.cache import write_source
 from nnad.compiler.program import EXTERNAL, INPUT, Instruction, Program, Value, values_in
-from nnad.ops.places import Planned
+from nnad.ops.places import planned
 
 
 class SourceWriter:
@@ -89,7 +89,7 @@ class SourceWriter:
             places = [self._placed(shape, value) for shape, value in instruction.places]
             of = instruction.outputs[0].name if instruction.outputs else "effect"
             args.append(
-                f"place={self.name('Planned', Planned)}({self.name(f'places_{of}', places)})"
+                f"place={self.name('planned', planned)}({self.name(f'places_{of}', places)})"
             )
         return f"{function}({', '.join(args)})"
 

@@ -121,7 +121,7 @@ def _attend(
     queries = _views(scaled, heads, kv_heads, True)
     keys, values = _views(k, heads, kv_heads, False), _views(v, heads, kv_heads, False)
     p = _probabilities(place(np.matmul, queries, keys.swapaxes(-1, -2)), mask, causal, place)
-    y = place.empty((*q.shape[:2], heads * values.shape[-1]), q.dtype)
+    y = place(np.empty, (*q.shape[:2], heads * values.shape[-1]), q.dtype)
     used = p if drop is None else place(np.multiply, p, drop.reshape(p.shape))
     np.matmul(used, values, out=_views(y, heads, kv_heads, True))
     return y, p
@@ -218,7 +218,7 @@ def _gradients(
     kv_heads: int,
     place: Any = FRESH,
 ) -> Any:
-    into = tuple(place.empty(x.shape, g.dtype) for x in (q, k, v))
+    into = tuple(place(np.empty, x.shape, g.dtype) for x in (q, k, v))
     _attend_backward(g, y, q, k, v, p, drop, heads, kv_heads, into, place)
     return into
 
@@ -346,7 +346,7 @@ def _self_gradient(
     kv_heads: int,
     place: Any = FRESH,
 ) -> Any:
-    dqkv = place.empty(qkv.shape, g.dtype)
+    dqkv = place(np.empty, qkv.shape, g.dtype)
     into = _parts(dqkv, heads, kv_heads)
     _attend_backward(g, y, *_parts(qkv, heads, kv_heads), p, drop, heads, kv_heads, into, place)
     return dqkv
@@ -434,12 +434,12 @@ def _rotary(
     cosine, sine = _turn(time, head_size, base, x.dtype)
     if back:
         sine = -sine
-    y = place.empty(x.shape, x.dtype)
+    y = place(np.empty, x.shape, x.dtype)
     y[..., rotated:] = x[..., rotated:]
     pairs = (batch, time, rotated // head_size, 2, head_size // 2)
     source = x[..., :rotated].reshape(pairs)
     first, second = source[..., 0, :], source[..., 1, :]
-    turned = place.empty(pairs, x.dtype)
+    turned = place(np.empty, pairs, x.dtype)
     _turned(np.subtract, first, second, cosine, sine, turned[..., 0, :], place)
     _turned(np.add, second, first, cosine, sine, turned[..., 1, :], place)
     y[..., :rotated] = turned.reshape(batch, time, rotated)

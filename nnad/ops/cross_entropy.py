@@ -70,7 +70,8 @@ def _forward(
     e = place(np.exp, shifted)
     total = place(np.dot, e, filled(n_classes, 1, e.dtype))
     log_total = place(np.log, total)
-    losses = place(np.subtract, log_total, _at(shifted, places, place))
+    losses = _at(shifted, places, place)
+    np.subtract(log_total, losses, out=losses)
     if weight is None and sample_weight is None and kept is None and not label_smoothing:
         hard, soft = 1.0 if reduction != "mean" else 1.0 / max(1, len(rows)), None
         ones = filled(len(rows), 1, e.dtype)
@@ -176,7 +177,9 @@ def _gradient(
         pull = (g * soft)[:, None]
         d -= pull if weight is None else pull * weight
     flat = d.reshape(-1)
-    flat[places] = place(np.subtract, _at(d, places, place), own)
+    hit = _at(flat, places, place)
+    hit -= own
+    flat[places] = hit
     return d
 
 

@@ -41,12 +41,12 @@ def _add_rows(rows: Any, indices: Any, *, size: int, place: Any = FRESH) -> Any:
     flat = rows.reshape(indices.size, math.prod(width))
     numbers = indices.reshape(-1)
     if numbers.size * size <= ONE_HOT_LIMIT:
-        one_hot = place.empty((size, numbers.size), rows.dtype)
+        one_hot = place(np.empty, (size, numbers.size), rows.dtype)
         one_hot[...] = 0
         one_hot[numbers, np.arange(numbers.size)] = 1
         total = place(np.matmul, one_hot, flat)
     else:
-        total = place.empty((size, flat.shape[1]), rows.dtype)
+        total = place(np.empty, (size, flat.shape[1]), rows.dtype)
         total[...] = _sparse_product(flat, numbers, size)
     return total.reshape(size, *width)
 

@@ -80,7 +80,7 @@ def _in_blocks(
     """Run `block(out, *arrays, scratch, scratch)` on stretches short enough for the caches."""
     flat = [np.ascontiguousarray(a).reshape(-1) for a in arrays]
     result = out.reshape(-1)
-    scratch = place.empty((2, min(BLOCK, result.size)), out.dtype)
+    scratch = place(np.empty, (2, min(BLOCK, result.size)), out.dtype)
     for start in range(0, result.size, BLOCK):
         part = slice(start, start + BLOCK)
         target = result[part]
@@ -95,7 +95,7 @@ def _normal_cdf(x: Any, *, place: Any = FRESH) -> Any:
         from scipy.special import ndtr
 
         return place(ndtr, x if x.dtype.kind == "f" else x.astype(np.float64))
-    y = _in_blocks(_cdf_block, place, place.empty(x.shape, x.dtype), x)
+    y = _in_blocks(_cdf_block, place, place(np.empty, x.shape, x.dtype), x)
     return y if y.ndim else y[()]
 
 
@@ -133,7 +133,7 @@ def _tanh_slope_block(out: Any, x: Any, t: Any, scratch: Any, unused: Any) -> No
 def _slope(x: Any, inner: Any, *, approximate: str, place: Any = FRESH) -> Any:
     x = np.asarray(x)
     block = _tanh_slope_block if approximate == "tanh" else _exact_slope_block
-    return _in_blocks(block, place, place.empty(x.shape, x.dtype), x, np.asarray(inner))
+    return _in_blocks(block, place, place(np.empty, x.shape, x.dtype), x, np.asarray(inner))
 
 
 _slope_kernel = kernel("gelu_slope", _slope)

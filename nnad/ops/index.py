@@ -155,7 +155,7 @@ def _scatter_forward(
     x: Any, *indices: Any, key: Any, shape: tuple[int, ...], place: Any = FRESH
 ) -> Any:
     """Zeros of `shape` with `x` added at the key; what repeated indices select adds up."""
-    full = place.empty(shape, x.dtype)
+    full = place(np.empty, shape, x.dtype)
     full[...] = 0
     if _selects_once(indices):
         full[_filled(key, indices)] = x

@@ -94,7 +94,7 @@ def _gaussian_noise(
     """Independent normal draws of mean 0."""
     precision = np.dtype(dtype) if np.dtype(dtype) == np.float32 else np.dtype(np.float64)
     drawn, rows = _whole(shape, share)
-    noise = place.empty(drawn, precision)
+    noise = place(np.empty, drawn, precision)
     generator.standard_normal(dtype=precision.type, out=noise)
     noise *= precision.type(std)
     return noise[rows].astype(dtype, copy=False)

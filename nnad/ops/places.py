@@ -2,68 +2,50 @@
 
 A forward function that makes arrays of its own, to work in or to hand on to its derivative, takes a
 keyword `place`, and makes them by it: `place(np.subtract, x, mean)` is `np.subtract(x, mean)`, and
-`place.empty(shape, dtype)` is `np.empty(shape, dtype)`.  In an ordinary call those are new arrays.
-A compiled program gives a place for each, planned once: so a function must ask for the same arrays
-in the same order whatever the values of its arguments are.
+`place(np.empty, shape, dtype)` is `np.empty(shape, dtype)`.  In an ordinary call those are new
+arrays.  A compiled program gives a place for each, planned once: so a function must ask for the
+same arrays in the same order whatever the values of its arguments are.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-__all__ = ["FRESH", "Planned", "Watched", "filled"]
+__all__ = ["FRESH", "filled", "planned", "watched"]
+
+Place = Callable[..., Any]
+
+FRESH: Place = operator.call  # every array is a new one
 
 
-class Fresh:
-    """Every array is a new one."""
+def watched(made: list[Any]) -> Place:
+    """New arrays, which are put into `made`: what a call asks for."""
 
-    def __call__(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """`function(*args, **options)`, which has a keyword `out`."""
-        return function(*args, **options)
+    def place(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        made.append(function(*args, **options))
+        return made[-1]
 
-    def empty(self, shape: Any, dtype: Any) -> np.ndarray:
-        """An array whose values are still to be written."""
-        return np.empty(shape, dtype)
+    return place
 
 
-FRESH = Fresh()
+def planned(arrays: Iterable[np.ndarray | None]) -> Place:
+    """The arrays of one call, in the order in which they are asked for; None: a new one."""
+    following = iter(arrays).__next__
 
+    def place(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        array = following()
+        if array is None:
+            return function(*args, **options)
+        if function is np.empty:
+            return array
+        return function(*args, out=array, **options)
 
-class Watched(Fresh):
-    """New arrays, which are remembered in `made`: what a call asks for."""
-
-    def __init__(self) -> None:
-        self.made: list[Any] = []
-
-    def __call__(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call `function` and remember what it makes."""
-        self.made.append(function(*args, **options))
-        return self.made[-1]
-
-    def empty(self, shape: Any, dtype: Any) -> np.ndarray:
-        """A new array that is remembered."""
-        self.made.append(np.empty(shape, dtype))
-        return self.made[-1]
-
-
-class Planned(Fresh):
-    """Gives the arrays of one call, in the order in which they are asked for; None: a new one."""
-
-    def __init__(self, arrays: Iterable[np.ndarray | None]) -> None:
-        self.following = iter(arrays).__next__
-
-    def __call__(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call `function`, to write into the next array."""
-        return function(*args, out=self.following(), **options)
-
-    def empty(self, shape: Any, dtype: Any) -> np.ndarray:
-        """The next array."""
-        array = self.following()
-        return np.empty(shape, dtype) if array is None else array
+    return place
 
 
 @lru_cache(maxsize=64)

@@ -51,7 +51,7 @@ def _padded(x: np.ndarray, padding: Sizes, fill: float, place: Any) -> np.ndarra
     if not any(padding):
         return x
     sizes = (n + 2 * p for n, p in zip(x.shape[1:-1], padding, strict=True))
-    full = place.empty((len(x), *sizes, x.shape[-1]), x.dtype)
+    full = place(np.empty, (len(x), *sizes, x.shape[-1]), x.dtype)
     full[...] = fill
     full[_inside(padding, x.shape[1:-1])] = x
     return full
@@ -92,8 +92,8 @@ def _hits(
     """For each position in the window, where its element is the maximum: (positions, *y.shape)."""
     padded = _padded(x, padding, -np.inf, place)
     positions = _positions(kernel, stride, y.shape[1:-1])
-    hits = place.empty((len(positions), *y.shape), bool)
-    part = place.empty(y.shape, padded.dtype)
+    hits = place(np.empty, (len(positions), *y.shape), bool)
+    part = place(np.empty, y.shape, padded.dtype)
     if hits.size:
         pixels = _pixels(np.ascontiguousarray(padded))
         for position, hit in zip(positions, hits, strict=True):
@@ -133,13 +133,13 @@ def _spread_over(
         windows: factors of `g` by position; None: `g` itself at every position.
     """
     padded = tuple(n + 2 * p for n, p in zip(sizes, padding, strict=True))
-    full = place.empty((len(g), *padded, g.shape[-1]), g.dtype)
+    full = place(np.empty, (len(g), *padded, g.shape[-1]), g.dtype)
     positions = _positions(kernel, stride, g.shape[1:-1])
     apart = all(k <= s for k, s in zip(kernel, stride, strict=True))  # no two windows overlap
     covered = math.prod(kernel) * math.prod(g.shape[1:-1]) == math.prod(padded)
     if not (apart and covered and windows is not None):
         full[...] = 0
-    part = g if windows is None else place.empty(g.shape, g.dtype)
+    part = g if windows is None else place(np.empty, g.shape, g.dtype)
     for i, position in enumerate(positions):
         if windows is not None:
             np.multiply(g, windows[i], out=part)
@@ -179,7 +179,7 @@ def _gather(
     _check_shape(v.shape, (hits.shape[1], *sizes, hits.shape[-1]))
     v = _padded(v, padding, 0.0, place)
     total = place(np.multiply, v[positions[0]], hits[0])
-    part = place.empty(total.shape, total.dtype)
+    part = place(np.empty, total.shape, total.dtype)
     for position, hit in zip(positions[1:], hits[1:], strict=True):
         total += np.multiply(v[position], hit, out=part)
     return _over_ties(total, hits, place)

@@ -41,7 +41,7 @@ class _Skipped:
     def __init__(self, mask: Any, place: Any, *gradients: np.ndarray) -> None:
         self.steps = None if mask is None else place(np.logical_not, mask)[:, :, None]
         self.gradients = gradients
-        self.passed = () if mask is None else [place.empty(g.shape, g.dtype) for g in gradients]
+        self.passed = () if mask is None else [place(np.empty, g.shape, g.dtype) for g in gradients]
 
     def hold(self, t: int, new: np.ndarray, old: np.ndarray) -> None:
         """Put `old` into `new` where the step at time t is skipped."""
@@ -125,8 +125,8 @@ def _rnn(
     place: Any = FRESH,
 ) -> Any:
     shape = (*x.shape[:2], h.shape[-1])
-    y, previous = place.empty(shape, x.dtype), place.empty(shape, x.dtype)
-    new, other = place.empty(h.shape, x.dtype), place.empty(h.shape, x.dtype)
+    y, previous = place(np.empty, shape, x.dtype), place(np.empty, shape, x.dtype)
+    new, other = place(np.empty, h.shape, x.dtype), place(np.empty, h.shape, x.dtype)
     skipped = _Skipped(mask, place)
     for t in _times(x, reverse):
         previous[:, t] = h
@@ -157,12 +157,12 @@ def _rnn_gradient(
     nonlinearity: str,
     place: Any = FRESH,
 ) -> Any:
-    slope = place.empty(dy.shape, dy.dtype)
+    slope = place(np.empty, dy.shape, dy.dtype)
     if nonlinearity == "tanh":
         np.subtract(1, np.multiply(states, states, out=slope), out=slope)
     else:
         np.greater(states, 0, out=slope)
-    dx, dh = place.empty(dy.shape, dy.dtype), place(np.positive, dh)
+    dx, dh = place(np.empty, dy.shape, dy.dtype), place(np.positive, dh)
     skipped = _Skipped(mask, place, dh)
     dy = _incoming(dy, skipped, place)
     for t in reversed(_times(dy, reverse)):
@@ -228,11 +228,11 @@ def _sigmoid_in_place(x: np.ndarray) -> None:
 def _gru(x: Any, h: Any, w: Any, b: Any, mask: Any, *, reverse: bool, place: Any = FRESH) -> Any:
     batch, time, width = x.shape
     n = h.shape[-1]
-    y, previous = (place.empty((batch, time, n), x.dtype) for _ in range(2))
-    gates = place.empty((time, batch, width), x.dtype)  # reset, update, candidate
-    inner = place.empty((time, batch, n), x.dtype)  # what the reset gate multiplies
-    state = place.empty((batch, width), x.dtype)
-    new, other = place.empty(h.shape, x.dtype), place.empty(h.shape, x.dtype)
+    y, previous = (place(np.empty, (batch, time, n), x.dtype) for _ in range(2))
+    gates = place(np.empty, (time, batch, width), x.dtype)  # reset, update, candidate
+    inner = place(np.empty, (time, batch, n), x.dtype)  # what the reset gate multiplies
+    state = place(np.empty, (batch, width), x.dtype)
+    new, other = place(np.empty, h.shape, x.dtype), place(np.empty, h.shape, x.dtype)
     skipped = _Skipped(mask, place)
     for t in _times(x, reverse):
         previous[:, t] = h
@@ -278,8 +278,8 @@ def _gru_gradient(
     by_candidate *= rest
     by_reset = place(np.multiply, inner, reset)
     by_reset *= np.subtract(1, reset, out=rest)
-    dx, dstate = (place.empty((batch, time, 3 * n), dy.dtype) for _ in range(2))
-    dh, carried = place(np.positive, dh), place.empty(dh.shape, dy.dtype)
+    dx, dstate = (place(np.empty, (batch, time, 3 * n), dy.dtype) for _ in range(2))
+    dh, carried = place(np.positive, dh), place(np.empty, dh.shape, dy.dtype)
     skipped = _Skipped(mask, place, dh)
     dy = _incoming(dy, skipped, place)
     for t in reversed(_times(dy, reverse)):
@@ -341,10 +341,12 @@ def _lstm(
 ) -> Any:
     batch, time, width = x.shape
     n = width // 4
-    y, previous = (place.empty((batch, time, n), x.dtype) for _ in range(2))
-    gates = place.empty((time, batch, width), x.dtype)  # input, forget, cell, output
-    cells, bent = (place.empty((time, batch, n), x.dtype) for _ in range(2))  # before, tanh after
-    new_h, other_h, new_c, other_c, part = (place.empty((batch, n), x.dtype) for _ in range(5))
+    y, previous = (place(np.empty, (batch, time, n), x.dtype) for _ in range(2))
+    gates = place(np.empty, (time, batch, width), x.dtype)  # input, forget, cell, output
+    cells, bent = (
+        place(np.empty, (time, batch, n), x.dtype) for _ in range(2)
+    )  # before, tanh after
+    new_h, other_h, new_c, other_c, part = (place(np.empty, (batch, n), x.dtype) for _ in range(5))
     skipped = _Skipped(mask, place)
     half = np.full(width, 0.5, x.dtype)  # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2
     half[2 * n : 3 * n] = 1
@@ -386,8 +388,10 @@ def _lstm_gradient(
 ) -> Any:
     batch, time, n = dy.shape
     i, f, g, o = (gates[..., k * n : (k + 1) * n] for k in range(4))
-    by_cell = place.empty((time, batch, 3, n), dy.dtype)  # d gate / d cell of input, forget, cell
-    part = place.empty((time, batch, n), dy.dtype)
+    by_cell = place(
+        np.empty, (time, batch, 3, n), dy.dtype
+    )  # d gate / d cell of input, forget, cell
+    part = place(np.empty, (time, batch, n), dy.dtype)
     np.multiply(g, _bend(i, part), out=by_cell[:, :, 0])
     np.multiply(cells, _bend(f, part), out=by_cell[:, :, 1])
     np.subtract(1, np.multiply(g, g, out=part), out=part)
@@ -397,7 +401,7 @@ def _lstm_gradient(
     through = place(np.multiply, bent, bent)
     np.subtract(1, through, out=through)
     through *= o
-    dx = place.empty((batch, time, 4, n), dy.dtype)
+    dx = place(np.empty, (batch, time, 4, n), dy.dtype)
     dh, dc = place(np.positive, dh), place(np.positive, dc)
     skipped = _Skipped(mask, place, dh, dc)
     dy = _incoming(dy, skipped, place)

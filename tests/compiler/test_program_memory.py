@@ -12,6 +12,7 @@ import pytest
 import nnad
 from nnad import layers, losses, ops, optimizers
 from nnad.autodiff.table import TABLE, Primitive
+from nnad.compiler.arrays import WORTH_PLANNING
 from nnad.compiler.choice import why_not_native
 from nnad.ops.noise import BLOCK
 from nnad.ops.places import FRESH
@@ -130,7 +131,7 @@ def test_a_replay_makes_no_array(name: str) -> None:
     for i in step.program.instructions:
         if i.action is None and i.name not in own and not i.is_view:
             unplanned = [v for v in i.outputs if v not in step.last.plan.arrays and v.shape]
-            assert not unplanned, i
+            assert sum(v.nbytes for v in unplanned) < WORTH_PLANNING, i
 
 
 @pytest.mark.skipif(why_not_native() is not None, reason=str(why_not_native()))
@@ -180,8 +181,8 @@ def check_in_place(function: Any, arrays: list[np.ndarray]) -> None:
 
 def test_an_array_that_holds_a_result_and_more_is_made_anew() -> None:
     def halves(x: Any, *, place: Any = FRESH) -> Any:
-        both = place.empty((2, *x.shape), x.dtype)
-        np.multiply(x, [[2.0], [3.0]], out=both)
+        both = place(np.empty, (2, *x.shape), x.dtype)
+        np.multiply(x, [[[2.0]], [[3.0]]], out=both)
         return both[0] + place(np.exp, x), (both[1],)
 
     entry = Primitive(
@@ -193,7 +194,7 @@ def test_an_array_that_holds_a_result_and_more_is_made_anew() -> None:
         (entry(x) * entry(y)).sum().backward()
         return x.grad, y.grad
 
-    x, y = ROWS[:2, 0].astype(float), ROWS[2:4, 0].astype(float)
+    x, y = ROWS[:16].astype(float), ROWS[16:32].astype(float)
     program = nnad.compile(step, backend="numpy")
     for _ in range(3):
         for got, want in zip(program(x, y), step(x, y), strict=True):
