@@ -8,7 +8,7 @@ never in memory as a whole.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -58,6 +58,16 @@ class Problems:
         left_out = total - min(room, len(lines))
         if left_out:
             self._left_out[kind] = self._left_out.get(kind, 0) + left_out
+
+    def to_state(self) -> list[dict[str, Any]]:
+        """What was collected, as plain JSON values."""
+        return [self._lines, self._left_out]
+
+    def take(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Add what `to_state` returned."""
+        lines, left_out = state
+        for kind, found in lines.items():
+            self.add_some(kind, found, len(found) + left_out.get(kind, 0))
 
     def raise_any(self) -> None:
         """Raise `DataError` with all lines if there are any."""

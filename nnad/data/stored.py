@@ -16,7 +16,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,7 +36,7 @@ except ImportError:  # a system without flock: two processes may then do the sam
 
 __all__ = ["StoredTable", "stored_csv"]
 
-FORMAT = 1
+FORMAT = 2
 MOST_LEVELS = 2**20
 BLOCK_BYTES = 16 * 2**20  # read at once where all rows are
 DESCRIPTION, ROWS = "table.json", "rows.bin"
@@ -64,20 +64,19 @@ class StoredTable:
         label: what messages call it.
         header: all names in the header, also of columns that were not kept.
         columns: those that were kept, by name.
-        file: the records; None where something is wrong with them, which is then raised.
+        file: the records; none where something is wrong with them, which is then raised.
     """
 
     label: str
     header: list[str]
     columns: dict[str, StoredColumn]
-    file: FileRows | None = field(default=None, repr=False)
+    file: FileRows
 
     def __len__(self) -> int:
-        return 0 if self.file is None else len(self.file)
+        return len(self.file)
 
     def values(self, name: str) -> np.ndarray:
         """A whole column, in memory."""
-        assert self.file is not None
         column = self.columns[name]
         part = "numbers" if column.numeric else "codes"
         found = np.empty(len(self), self.file.dtype[part].base)
@@ -89,7 +88,6 @@ class StoredTable:
 
     def features(self, inputs: Sequence[str]) -> Features:
         """The named columns as inputs, read when they are asked for."""
-        assert self.file is not None
         rows = StoredFeatures(self.file, [self.columns[name] for name in inputs])
         return Features(
             LazyRows(rows, transform=lambda part: part.numeric),
@@ -132,7 +130,7 @@ def stored_csv(paths: Sequence[Path], problems: Problems, key: str, **reading: A
 
     Args:
         paths: the files.
-        problems: collects wrong rows and cells; where there are any, nothing is kept.
+        problems: collects wrong rows and cells; where there are any, they are all that is kept.
         key: tells apart what `reading` asks for.
         reading: arguments of `CsvReader`.
 
@@ -146,7 +144,7 @@ def stored_csv(paths: Sequence[Path], problems: Problems, key: str, **reading: A
     with telling_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / f"{where}.lock"):
-            found = opened(entry, label_of(paths))
+            found = opened(entry, label_of(paths), problems)
             if found is not None:
                 return found
             remove_old(folder, where, f"{where}-{content}")
@@ -169,19 +167,20 @@ def convert(
             rows = write_rows(file, reader, problems)
             file.flush()
             os.fsync(file.fileno())
-        columns = columns_of(reader)
         if problems:
-            return StoredTable(label_of(paths), reader.header, {c.name: c for c in columns})
+            rows = 0
+            (temporary / ROWS).write_bytes(b"")
         description = {
             "header": reader.header,
             "rows": rows,
-            "columns": [asdict(column) for column in columns],
+            "columns": [asdict(column) for column in columns_of(reader)],
+            "problems": problems.to_state(),
         }
         (temporary / DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
         os.replace(temporary, entry)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    found = opened(entry, label_of(paths))
+    found = opened(entry, label_of(paths), Problems())
     assert found is not None
     return found
 
@@ -222,8 +221,11 @@ def record_of(columns: Sequence[StoredColumn]) -> np.dtype:
     return np.dtype([("numbers", "<f8", (numbers,)), ("codes", "<i4", (len(columns) - numbers,))])
 
 
-def opened(entry: Path, label: str) -> StoredTable | None:
-    """The table of an entry; None, and no entry, if it is not whole."""
+def opened(entry: Path, label: str, problems: Problems) -> StoredTable | None:
+    """The table of an entry; None, and no entry, if it is not whole.
+
+    What was wrong with the files, which need not be read again for that, is added to `problems`.
+    """
     try:
         told = json.loads((entry / DESCRIPTION).read_text(encoding="utf-8"))
         columns = [StoredColumn(**column) for column in told["columns"]]
@@ -231,8 +233,9 @@ def opened(entry: Path, label: str) -> StoredTable | None:
         if (entry / ROWS).stat().st_size != rows * record.itemsize:
             raise ValueError("cut off")
         file = FileRows(entry / ROWS, record, (rows,))
+        problems.take(told["problems"])
         return StoredTable(label, told["header"], {c.name: c for c in columns}, file)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         shutil.rmtree(entry, ignore_errors=True)
         return None
 

@@ -18,7 +18,7 @@ from tests.data.test_csv import BAD, FORMS, write
 def on_disk(tmp_path, monkeypatch):
     """Every CSV file counts as too large, and is read in small pieces."""
     monkeypatch.setenv("NNAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(array_files, "IN_MEMORY", 0)
+    monkeypatch.setattr(array_files, "IN_MEMORY", -1)
     monkeypatch.setattr(cells, "CHUNK_ROWS", 7)
     monkeypatch.setattr(stored, "BLOCK_BYTES", 100)
     monkeypatch.setattr(preprocessing, "BLOCK_BYTES", 200)
@@ -193,14 +193,28 @@ def test_processes_that_begin_together_read_it_once(mixed, readings):
 
 
 @pytest.mark.parametrize("case", [case for case in BAD if case != "one class"])
-def test_problems_are_those_of_a_table_in_memory(case, tmp_path):
+def test_problems_are_those_of_a_table_in_memory(case, tmp_path, readings):
     text, expected = BAD[case]
     path = write(tmp_path, text)
-    with pytest.raises(DataError) as caught:
-        load({"name": "csv", "path": str(path), "target": "label", "test_size": 0})
-    assert caught.value.problems == [line.format(path) for line in expected]
-    assert not list((tmp_path / "cache/tables").glob("*/")) or case in ("gaps", "target",
-        "nothing to learn from")  # fmt: skip
+    for _ in range(2):  # the second time they are known
+        with pytest.raises(DataError) as caught:
+            load({"name": "csv", "path": str(path), "target": "label", "test_size": 0})
+        assert caught.value.problems == [line.format(path) for line in expected]
+    at_once = ("empty", "header only", "duplicate", "nameless")  # raised before anything is kept
+    assert len(readings) == (2 if case in at_once else 1)
+    path.write_text("a,label\n1,x\n2,y\n")
+    assert (
+        len(load({"name": "csv", "path": str(path), "target": "label", "test_size": 0}).train) == 2
+    )
+
+
+def test_many_problems_are_counted_also_when_they_are_known(tmp_path):
+    path = write(tmp_path, "a,label\n" + "1,x\n" * 10 + "1\n" * 80)
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            load({"name": "csv", "path": str(path), "target": "label"})
+        assert len(caught.value.problems) == 51
+        assert caught.value.problems[-1] == "... and 30 more of these (ragged)"
 
 
 def test_a_target_needs_two_classes_and_a_fitting_task(tmp_path):
