@@ -3,8 +3,8 @@
 NumPy lets other threads run while it copies, computes or multiplies.  Two threads that do a batch
 in parts keep what they make in their own caches, where BLAS's own threads, which share a product
 of what one thread has made, first fetch half of it from another core.  There is one set of threads
-at a time: while parts are done, BLAS uses one thread in the whole process, and what goes through
-here does not wake BLAS's own, which would take a core from a helper for a while after each product.
+at a time: while parts are done, BLAS uses one thread in the whole process. Its own threads are left
+the products that are large, where they cost less to hand over to than helpers in Python.
 
 Which thread does a part changes nothing in its result, and no part waits for a helper to begin.
 """
@@ -30,9 +30,9 @@ __all__ = ["batch_parts", "matrix_product", "on_one_thread", "share", "stretches
 
 ALONE = 1 << 18  # multiply-adds of a product up to which BLAS uses one thread of its own accord
 KEEPS_LOCK = 500  # elements of a result of matmul
+LARGE = 1 << 24  # multiply-adds: a third of a millisecond for one thread
 CACHED = 1 << 19  # elements of a part of a batch at most
 WORTH_A_PART = 1 << 17  # elements of a part below which a second thread does not pay
-WORTH_SHARING = 1 << 22  # multiply-adds of a product for each thread that takes part
 
 
 def threads() -> int:
@@ -180,35 +180,17 @@ def batch_parts(batch: int, elements: int) -> list[slice]:
 
 
 def matrix_product(a: Any, b: Any, *, out: Any = None, **options: Any) -> Any:
-    """`numpy.matmul`; a large product of two matrices has its rows, or columns, shared.
+    """`numpy.matmul`; for a product of two matrices that is not large BLAS uses one thread.
 
-    The same number of threads gives the same bits.
+    BLAS's own threads look out for more work long after a product, and meanwhile take a core from
+    a helper: only products in which they save more than that may wake them.
     """
     if options or np.ndim(b) != 2 or np.ndim(a) not in (1, 2):
         return np.matmul(a, b, out=out, **options)
-    work = a.size * b.shape[1]
-    if work <= ALONE or a.shape[-1] != b.shape[0]:
+    if not ALONE < a.size * b.shape[1] <= LARGE or a.shape[-1] != b.shape[0]:
         return np.matmul(a, b, out=out)
-    available = threads()
-    parts = min(available, work // WORTH_SHARING) if a.ndim == 2 else 1
-    if parts < 2:
-        with on_one_thread() if available > 1 else nullcontext():
-            return _unlocked_product(a, b, out)
-    return _shared_product(a, b, out, parts)
-
-
-def _unlocked_product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    """One product; matmul, unlike dot, keeps the interpreter's lock if its result is small."""
-    if out is None and a.ndim == 2 and a.shape[0] * b.shape[1] <= KEEPS_LOCK:
-        return np.dot(a, b)
-    return np.matmul(a, b, out=out)
-
-
-def _shared_product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None, parts: int) -> np.ndarray:
-    rows, columns = a.shape[0], b.shape[1]
-    y = np.empty((rows, columns), np.result_type(a, b)) if out is None else out
-    if rows >= columns:
-        share(lambda s: np.matmul(a[s], b, out=y[s]), stretches(rows, parts))
-    else:
-        share(lambda s: np.matmul(a, b[:, s], out=y[:, s]), stretches(columns, parts))
-    return y
+    with on_one_thread():
+        # matmul, unlike dot, keeps the interpreter's lock if its result is small.
+        if out is None and a.ndim == 2 and a.shape[0] * b.shape[1] <= KEEPS_LOCK:
+            return np.dot(a, b)
+        return np.matmul(a, b, out=out)

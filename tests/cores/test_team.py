@@ -128,7 +128,7 @@ def test_products_are_those_of_numpy(
     a: Any, b: Any, dtype: str, layout: Any, allow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(team, "ALONE", 100)
-    monkeypatch.setattr(team, "WORTH_SHARING", 2000)
+    monkeypatch.setattr(team, "LARGE", 20_000)
     x = np.array(RNG.normal(size=a) * 9, dtype, order=layout)
     y = np.array(RNG.normal(size=b) * 9, dtype, order=layout)
     exact = np.matmul(x.astype("c16"), y.astype("c16"))
@@ -145,7 +145,6 @@ def test_matrices_that_do_not_fit_raise_as_in_numpy(
     allow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(team, "ALONE", 0)
-    monkeypatch.setattr(team, "WORTH_SHARING", 1)
     allow(2)
     with pytest.raises(ValueError, match="matmul: Input operand 1 has a mismatch"):
         team.matrix_product(np.ones((4, 5)), np.ones((6, 7)))
