@@ -26,8 +26,15 @@ import numpy as np
 from nnad.autodiff.table import add_up, case, explicit, multilinear
 from nnad.cores.team import batch_parts, share, stretches
 from nnad.errors import ShapeError
-from nnad.ops import columns
-from nnad.ops.columns import Geometry, Sizes, output_sizes
+from nnad.ops.columns import (
+    Geometry,
+    Sizes,
+    forward,
+    input_gradient,
+    output_sizes,
+    turned,
+    weight_gradient,
+)
 from nnad.ops.linalg import matmul
 from nnad.ops.shape import reshape
 
@@ -56,7 +63,7 @@ def _conv(x: Any, w: Any, bias: Any, *, groups: int = 1, out: Any = None, **opti
     row = None if bias is None else np.tile(bias, shape[-2])
 
     def do(part: slice) -> None:
-        columns.forward(geometry, x[part], w, y[part])
+        forward(geometry, x[part], w, y[part])
         if row is not None:
             rows = y[part].reshape(-1, len(row))
             rows += row
@@ -77,10 +84,10 @@ def _conv_input(g: Any, w: Any, *, sizes: Sizes, groups: int = 1, **options: Any
     transposed = geometry.transposed()
     parts = batch_parts(len(g), (transposed or geometry).elements(g.shape[-1], channels))
     if transposed is None or groups > 1:
-        share(lambda part: columns.input_gradient(geometry, g[part], w, dx[part]), parts)
+        share(lambda part: input_gradient(geometry, g[part], w, dx[part]), parts)
     else:
-        kernel = columns.turned(w)
-        share(lambda part: columns.forward(transposed, g[part], kernel, dx[part]), parts)
+        kernel = turned(w)
+        share(lambda part: forward(transposed, g[part], kernel, dx[part]), parts)
     return dx
 
 
@@ -94,7 +101,7 @@ def _conv_weight(x: Any, g: Any, *, kernel: Sizes, groups: int = 1, **options: A
 
     def do(i: int) -> None:
         for part in parts[stretch[i]]:
-            dw = columns.weight_gradient(geometry, x[part], g[part])
+            dw = weight_gradient(geometry, x[part], g[part])
             sums[i] = dw if sums[i] is None else sums[i] + dw
 
     share(do, range(len(stretch)))

@@ -45,11 +45,16 @@ def _top_level(module: str) -> dict[str, ast.stmt]:
     return found
 
 
-# What stands for the engine, which has nothing to do where all arrays are plain.
+# What stands for the engine, which has nothing to do where all arrays are plain, and for threads.
 PLAIN = {
     ("nnad.autodiff.tensor", "Tensor"): "class Tensor:\n    pass",
     ("nnad.autodiff.tensor", "is_recorded"): "def is_recorded(x):\n    return False",
     ("nnad.autodiff.tensor", "value_of"): "def value_of(x):\n    return x",
+    ("nnad.cores.team", "share"): "def share(do, items):\n    for item in items:\n        do(item)",
+    ("nnad.cores.team", "matrix_product"): (
+        "def matrix_product(a, b, *, out=None, **options):\n"
+        "    return np.matmul(a, b, out=out, **options)"
+    ),
     ("nnad.ops.arguments", "as_array"): "def as_array(x):\n    return np.asarray(x)",
 }
 

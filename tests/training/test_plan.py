@@ -63,7 +63,7 @@ def sent(change: str, together: bool) -> list[int]:
 
 NORM = "model=[Linear: {out_features: 64}, BatchNorm1d, ReLU, Linear: {out_features: 10}]"
 GRADIENT = 4 * (64 * 64 + 64 + 64 * 10 + 10)
-TOTALS = 5 * 8  # loss, weight, divergence and two signals
+TOTALS = 6 * 8  # loss, weight, lacking gradients, divergence and two signals
 
 
 @pytest.mark.parametrize(
