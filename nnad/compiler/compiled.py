@@ -17,10 +17,10 @@ from nnad.compiler.choice import choose_backend, choose_threads, say_once
 from nnad.compiler.closure import looked_up
 from nnad.compiler.guards import Guards
 from nnad.compiler.passes import multiply_adds, optimize
-from nnad.compiler.program import Program, Retrace, Value
+from nnad.compiler.program import EXTERNAL, Program, Retrace, Value
 from nnad.compiler.source import build
 from nnad.cores.blas import numpy_blas
-from nnad.errors import CannotCompile
+from nnad.errors import CannotCompile, LostGradientError
 from nnad.memory import give_back_memory
 
 MAX_PROGRAMS = 16
@@ -128,6 +128,12 @@ class Compiled:
             arrays: Any = args
         else:
             leaves = flatten((args, kwargs))[0]
+            if state.depth and any(isinstance(x, Tensor) and x.requires_grad for x in leaves):
+                raise LostGradientError(
+                    f"{self.__name__} is compiled, and its results have no derivative for the "
+                    "transform that it is called in; compile the derivative, as in "
+                    "nnad.compile(nnad.grad(f)), or pass x.detach()"
+                )
             arrays = [raw_of(x) for x in leaves if _is_array(x)]
         signature = tuple([_signature(x) for x in leaves])
         for replay in self.replays.get(signature, ()):
@@ -159,7 +165,7 @@ class Compiled:
             program = capture.program(self.__name__, outputs, rebuild_output)
         pairs = list(zip(outputs, program.outputs, strict=True))
         tensors = [i for i, (x, y) in enumerate(pairs) if _is_result(x, y) and not x.is_stand_in]
-        results = [raw_of(x) if isinstance(y, Value) else x for x, y in pairs]
+        results = [_result(x, y) for x, y in pairs]
         for i in tensors:
             results[i] = wrap(results[i], None)
         return capture.guards, program, tensors, results
@@ -202,6 +208,13 @@ class Compiled:
 def _is_result(x: Any, value: Any) -> bool:
     """Whether a result of the step is a Tensor that each call makes anew."""
     return isinstance(x, Tensor) and isinstance(value, Value)
+
+
+def _result(x: Any, value: Any) -> Any:
+    """What the caller gets of a result; arrays that the program goes on reading as copies."""
+    if not isinstance(value, Value):
+        return x
+    return raw_of(x).copy() if value.root.kind == EXTERNAL else raw_of(x)
 
 
 def _is_array(x: Any) -> bool:

@@ -182,6 +182,8 @@ def _is_neutral(name: str, operand: Any, x: Value, constants: set[Value]) -> boo
         operand = operand.array[tuple(slice(None, None if n else 1) for n in operand.array.strides)]
     if not isinstance(operand, (int, float, np.generic, np.ndarray)):
         return False
+    if np.asarray(operand).dtype.kind not in "fiub":
+        return False
     # A zero below zero would do no good: -0 - (-0) is 0.
     return bool(np.all(np.equal(operand, neutral)) and not np.any(np.signbit(operand)))
 

@@ -126,7 +126,8 @@ class SourceWriter:
         text = self.reference(item)
         if item.shape == ():
             return f"{text}[()]"
-        return f"{text}.copy()" if item.root.kind != INPUT else text
+        is_the_callers = item.root.kind == INPUT and item.root not in self.plan.arrays
+        return text if is_the_callers else f"{text}.copy()"
 
     def reference(self, value: Value) -> str:
         """The variable that holds `value`."""

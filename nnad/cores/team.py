@@ -185,12 +185,17 @@ def matrix_product(a: Any, b: Any, *, out: Any = None, **options: Any) -> Any:
     BLAS's own threads look out for more work long after a product, and meanwhile take a core from
     a helper: only products in which they save more than that may wake them.
     """
-    if options or np.ndim(b) != 2 or np.ndim(a) not in (1, 2):
+    arrays = type(a) is type(b) is np.ndarray
+    if options or not arrays or b.ndim != 2 or a.ndim not in (1, 2):
         return np.matmul(a, b, out=out, **options)
     if not ALONE < a.size * b.shape[1] <= LARGE or a.shape[-1] != b.shape[0]:
         return np.matmul(a, b, out=out)
     with on_one_thread():
         # matmul, unlike dot, keeps the interpreter's lock if its result is small.
-        if out is None and a.ndim == 2 and a.shape[0] * b.shape[1] <= KEEPS_LOCK:
-            return np.dot(a, b)
-        return np.matmul(a, b, out=out)
+        if a.ndim == 1 or a.shape[0] * b.shape[1] > KEEPS_LOCK:
+            return np.matmul(a, b, out=out)
+        y = np.dot(a, b)
+        if out is None:
+            return y
+        out[...] = y
+        return out

@@ -483,7 +483,7 @@ MANY = 1 << 12  # elements from which the loop of clip, three times that of maxi
 
 
 def _relu_forward(x: Any, out: Any = None) -> Any:
-    if np.size(x) >= MANY and x.dtype.kind == "f":
+    if type(x) is np.ndarray and x.size >= MANY and x.dtype.kind == "f":
         return np.clip(x, 0, np.inf, out=out)
     return np.maximum(x, 0, out=out)
 
