@@ -27,7 +27,14 @@ from nnad.training.run_folder import RunFolder, replacing
 
 MEMBERS = "members.yaml"  # in the folder of an ensemble or a cross-validation: what it is
 
-__all__ = ["MEMBERS", "best_weights", "evaluate_run", "predict_file", "score_table"]
+__all__ = [
+    "MEMBERS",
+    "best_weights",
+    "evaluate_run",
+    "predict_file",
+    "require_one_data",
+    "score_table",
+]
 
 
 def evaluate_run(path: str) -> dict[str, float]:
@@ -43,9 +50,10 @@ def evaluate_run(path: str) -> dict[str, float]:
     folder, config = open_run(runs[0])
     data = load_data(config)
     require_same_data(folder, data)
+    require_one_data(runs)
     if data.test is None:
         raise UserError(f"{folder.config}: data.test_size is 0, so there is no test part to score")
-    if len(runs) > 1 and config.data.folds is not None:
+    if len({open_run(run)[1].data.options.get("fold") for run in runs}) > 1:
         raise UserError(f"{path}: each fold has a test part of its own; see its summary.json")
     job = build(config, data)
     trainer = make_trainer(config, job, data)
@@ -96,6 +104,21 @@ def predict_rows(path: str, rows: str) -> tuple[np.ndarray, Meta, Config]:
     load_weights(model, folder)
     outputs = predict_together(model, x, world())
     return answers_of(outputs, meta, config.loss.name), meta, config
+
+
+def require_one_data(runs: Sequence[str]) -> None:
+    """Raise a UserError if files have changed between runs whose results belong together."""
+    prints = [
+        Meta.from_state(**checkpoint.load(RunFolder(run).preprocessing)).fingerprint for run in runs
+    ]
+    for run, found in zip(runs[1:], prints[1:], strict=True):
+        changed = [name for name, digest in found.items() if prints[0].get(name) != digest]
+        if changed:
+            raise UserError(
+                f"{name}: changed after {runs[0]} and before {run} were trained, so they do not "
+                "belong together; train them again with --overwrite"
+                for name in changed
+            )
 
 
 def runs_of(path: str) -> list[str]:

@@ -34,6 +34,7 @@ import numpy as np
 from nnad.data.batches import Batch
 from nnad.data.dataset import DataSplits
 from nnad.distributed import Communicator, spread, within, world
+from nnad.optimizers import LBFGS
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
 from nnad.training.job import limit_threads, load_data, make_trainer
@@ -194,7 +195,8 @@ def predict_step(config: Config, data: DataSplits, ranks: int, network: Network)
         warm_up(step)
         activations = peak_of(step)
         sent = messages_of(step, group)
-        update = seconds_of(trainer.update_parameters)
+        searches = isinstance(trainer.optimizer, LBFGS)  # whose update is made of gradients
+        update = 0.0 if searches else seconds_of(trainer.update_parameters)
         gradient = max(0.0, seconds_of(step) - update)
     size = sum(buffer.nbytes for buffer in trainer.flat_gradients)
     memory = 2 * size + activations + bytes_in(trainer.optimizer.state_dict(copy=False))

@@ -17,7 +17,7 @@ from nnad.training.crew.runs import Runs, held, made_room
 from nnad.training.crew.trials import Trial, read_trials, write_trials
 from nnad.training.ensemble.kinds import ENSEMBLE, KINDS, Kind
 from nnad.training.ensemble.scores import read_summary, spread_of, spread_table
-from nnad.training.inference import MEMBERS, evaluate_run
+from nnad.training.inference import MEMBERS, evaluate_run, require_one_data
 from nnad.training.job import without_nan
 from nnad.training.report import number
 from nnad.training.run_folder import write_file
@@ -45,6 +45,7 @@ class Members(Runs):
         done = [trial for trial in self.trials if trial.status == "done"]
         if not done:
             raise UserError([f"{self.folder}: no {self.kind.member} is done", *self.failures()])
+        require_one_data([str(self.path_of(trial)) for trial in done])
         found = [read_summary(self.path_of(trial)) for trial in done]
         part = "test" if found[0].get("test") else "validation"
         ours = spread_of([summary.get(part, {}) for summary in found])
@@ -154,17 +155,20 @@ def members_on(kind: Kind, folder: Path, tell: Tell) -> str:
     """`resume` in the process that leads."""
     file = folder / MEMBERS
     found = read_yaml(file.read_text(encoding="utf-8")).value if file.is_file() else None
-    if not isinstance(found, dict) or KINDS.get(found.get("kind", "")) is not kind:
+    known: dict[str, Any] = found if isinstance(found, dict) else {}
+    left_by, workers = known.get("kind"), known.get("workers")
+    if left_by != kind.command or not isinstance(workers, int):
+        others = [name for name in KINDS if name == left_by and name != kind.command]
         raise UserError(
             f"{folder}: expected a folder that nnad {kind.command} has left"
-            + (f"; nnad {found['kind']} left it" if isinstance(found, dict) else "")
+            + "".join(f"; nnad {name} left it" for name in others)
         )
     with held(folder, command(kind, folder)):
         trials = read_trials(folder)
         for trial in trials:
             if trial.status in ("lost", "failed"):
                 trial.status = "waiting"
-        return members(kind, folder, int(found["workers"]), trials, tell).run()
+        return members(kind, folder, workers, trials, tell).run()
 
 
 def members(kind: Kind, folder: Path, workers: int, trials: list[Trial], tell: Tell) -> Members:

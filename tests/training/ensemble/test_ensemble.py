@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,3 +288,46 @@ def test_what_is_there_is_not_lost(place, capsys):
     assert told[1] == "ensembles/job: was not left by nnad ensemble; choose another name"
     assert told[2] == "ensembles/job: expected a folder that nnad ensemble has left"
     assert (place / "ensembles/job/thesis.txt").exists()
+
+
+# What does not belong together -----------------------------------------------------------------
+
+
+CSV_JOB = """
+data: {name: csv, path: rows.csv, target: y, batch_size: 8, stratify: false}
+model: [Linear]
+loss: mse
+trainer: {epochs: 1}
+"""
+
+
+def write_table(count):
+    rows = [f"{i},{i % 7},{i / 3}" for i in range(count)]
+    Path("rows.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+
+
+def test_folds_of_data_that_changed_in_between_are_not_averaged(place):
+    (place / "csv.yaml").write_text(CSV_JOB)
+    write_table(40)
+    started(ensemble.CROSSVAL, "csv.yaml", overrides=["output.name=mix"])
+    trials = place / "crossvals/mix/trials.json"
+    trials.write_text(trials.read_text().replace('"done"', '"lost"', 1))
+    shutil.rmtree(min((place / "crossvals/mix/trials").iterdir()))
+    write_table(30)
+    with pytest.raises(UserError, match=r"rows\.csv: changed after .* do not belong together"):
+        ensemble.resume(ensemble.CROSSVAL, "crossvals/mix", print)
+
+
+def test_an_ensemble_on_one_fold_is_scored_on_its_test_part(place):
+    table = started(
+        ensemble.ENSEMBLE, count=2, overrides=["data.folds=3", "data.fold=1", "output.name=one"]
+    )
+    assert "2 of 2 members are done" in table and "together" in table
+
+
+@pytest.mark.parametrize("text", ["kind: crossval", "kind: [a]", "3", "kind: crossval\nworkers: x"])
+def test_a_damaged_description_is_refused(place, text):
+    started(ensemble.CROSSVAL, count=2, overrides=["output.name=broken"])
+    (place / "crossvals/broken/members.yaml").write_text(text)
+    with pytest.raises(UserError, match="expected a folder that nnad crossval has left"):
+        ensemble.resume(ensemble.CROSSVAL, "crossvals/broken", print)
