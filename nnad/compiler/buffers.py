@@ -248,8 +248,10 @@ def _homes(
 ) -> dict[Value, np.ndarray]:
     """Results that can be written right into the gradient they are assigned to.
 
-    Only where nothing between the computation and the assignment may touch that gradient.
+    Only where nothing between the computation and the assignment may touch that gradient, and
+    nothing reads the result after it has been touched again.
     """
+    last = _last_uses(program)
     homes: dict[Value, np.ndarray] = {}
     numbers = {v: n for n, i in enumerate(program.instructions) for v in i.outputs}
     actions = [n for n, i in enumerate(program.instructions) if i.action is not None]
@@ -266,7 +268,8 @@ def _homes(
             continue
         made = numbers[value]
         producer = program.instructions[made]
-        alone = not any(made <= m < n for m in (*actions, *touched[id(target.array)]))
+        touches = (*actions, *touched[id(target.array)])
+        alone = not any(made <= m < n or n < m < last[value] for m in touches)
         if (
             alone
             and value not in homes

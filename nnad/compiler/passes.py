@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.table import LOCAL
-from nnad.compiler.program import EXTERNAL, RESULT, Instruction, Program, Value, values_in
+from nnad.compiler.program import EXTERNAL, INPUT, RESULT, Instruction, Program, Value, values_in
 
 Shape = tuple[int, ...]
 
@@ -220,9 +220,11 @@ def dead_code(program: Program) -> None:
 def common_subexpressions(program: Program) -> None:
     """Compute equal things once.
 
-    What reads an external array is equal only between two writes to it, and an opaque action may
-    have written any.
+    What reads an external array is equal only between two writes to memory that it shares, and an
+    opaque action may have written any. An argument may share memory with whatever is written.
     """
+    roots = {v.root for i in program.instructions for v in (*i.inputs(), *i.writes)}
+    outside = [root for root in roots if root.kind in (EXTERNAL, INPUT)]
     seen: dict[Hashable, Instruction] = {}
     mapping: dict[Value, Value] = {}
     versions: dict[Value, int] = {}
@@ -235,7 +237,9 @@ def common_subexpressions(program: Program) -> None:
             if instruction.action is not None:
                 epoch += 1
             for value in instruction.writes:
-                versions[value] = versions.get(value, 0) + 1
+                for root in outside:
+                    if root.kind == INPUT or np.may_share_memory(root.array, value.array):
+                        versions[root] = versions.get(root, 0) + 1
             continue
         key = (
             instruction.name,
@@ -257,7 +261,7 @@ def _key(item: Any, versions: dict[Value, int], epoch: int) -> Hashable:
     """A hashable that is equal for equal arguments."""
     if isinstance(item, Value):
         root = item.root
-        if root.kind == EXTERNAL:
+        if root.kind in (EXTERNAL, INPUT):
             return id(item), versions.get(root, 0), epoch
         return id(item)
     if isinstance(item, (tuple, list)):

@@ -77,3 +77,60 @@ def test_a_transform_of_a_compiled_step_is_refused_in_place_of_a_gradient_of_zer
             transform(lambda x: step(x))(np.ones(3))
     np.testing.assert_array_equal(nnad.compile(nnad.grad(step.step))(np.ones(3)), 2.0)
     assert nnad.grad(lambda x: np.sum(x) * step(x.detach()))(np.ones(3)).tolist() == [3.0] * 3
+
+
+@both
+def test_a_result_that_became_a_gradient_outlives_the_next_gradient(backend):
+    p = nnad.Tensor(np.ones(3), requires_grad=True)
+
+    def backward_after(x):
+        g = x * 3
+        p.grad = g
+        p.grad = None
+        (p * x * x).sum().backward()
+        return g
+
+    def assigned_twice(x):
+        g = np.exp(x / 50)
+        p.grad = g
+        h = np.log(g)
+        p.grad = h
+        return g, h
+
+    for step in (backward_after, assigned_twice):
+        compiled = nnad.compile(step, backend=backend)
+        for value in (1.0, 4.0, 2.0):
+            x = np.full(3, value)
+            expected, found = (np.array(f(x)) for f in (step, compiled))
+            np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+@both
+def test_sums_of_arrays_that_overlap_see_what_is_written_in_between(backend):
+    def apart():
+        base = np.ones(2000)
+        p, q = nnad.Tensor(base), nnad.Tensor(base.reshape(40, 50))
+
+        def step(x):
+            before = np.sum(q.data * 2)
+            p.data[...] = p.data + 1 + x[0]
+            return before, np.sum(q.data * 2)
+
+        return step
+
+    compiled, eager = nnad.compile(apart(), backend=backend), apart()
+    for _ in range(3):
+        assert compiled(np.zeros(1)) == eager(np.zeros(1))
+
+
+def test_an_argument_that_is_written_in_between_is_seen_by_numpy_programs():
+    w = nnad.Tensor(np.ones(5))
+
+    def doubled(x):
+        before = np.sum(x * 2)
+        w.data[...] *= 2
+        return before, np.sum(x * 2)
+
+    compiled = nnad.compile(doubled, backend="numpy")
+    for factor in (1, 2, 4):
+        assert compiled(w.data) == (10 * factor, 20 * factor)
