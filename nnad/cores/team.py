@@ -59,6 +59,18 @@ class _Job:
         self.size = len(self.left)
         self.errors: SimpleQueue[BaseException | None] = SimpleQueue()
 
+    def help(self, inside: AbstractContextManager[Any]) -> None:
+        """Do items from the last on, which `give_up` with the same lock waits for."""
+        with inside:
+            self.work(self.left.pop)
+
+    def give_up(self, inside: Iterable[AbstractContextManager[Any]]) -> None:
+        """Leave the items that nobody began, and wait for those that helpers are at."""
+        self.left.clear()
+        for lock in inside:
+            with lock:
+                pass
+
     def work(self, take: Callable[[], Any]) -> None:
         """Do items until none is left."""
         while True:
@@ -95,17 +107,24 @@ class Team:
         """Do all items, from the first on here, from the last on by helpers.
 
         Raises:
-            BaseException: the first that an item raised, when all are done.
+            BaseException: the first that an item raised, when all are done; at once, if it is the
+                caller's Ctrl-C. No helper is at work any more then.
         """
         while len(self._helpers) < helpers:
             self._start_helper()
         self._keep_off(current_core())
         job = _Job(do, items)
-        for _ in range(helpers):
-            # In the caller's context: how NumPy treats errors is there.
-            self._orders.put(partial(contextvars.copy_context().run, job.work, job.left.pop))
-        job.work(job.left.popleft)
-        for error in job.finished():
+        inside = [threading.Lock() for _ in range(helpers)]
+        try:
+            for lock in inside:
+                # In the caller's context: how NumPy treats errors is there.
+                self._orders.put(partial(contextvars.copy_context().run, job.help, lock))
+            job.work(job.left.popleft)
+            errors = list(job.finished())
+        except BaseException:
+            job.give_up(inside)
+            raise
+        for error in errors:
             raise error
 
     def _start_helper(self) -> None:

@@ -1,7 +1,9 @@
 """Work shared among threads: every item once, the same results, errors, forks; products."""
 
 import multiprocessing
+import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -80,6 +82,27 @@ def test_an_error_is_raised_when_all_is_done_and_harms_nothing(bad: int, allow: 
         assert sorted(done) == sorted({0, 1, 2, 3} - {bad})
     assert BLAS is not None
     assert (BLAS.on_one_thread._users, team.threads()) == (0, 2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")
+def test_ctrl_c_leaves_no_helper_at_work(allow: Any) -> None:
+    allow(2)
+    both, done = threading.Barrier(2, timeout=30), []
+
+    def do(i: int) -> None:
+        both.wait()
+        if i == 1:  # a helper's; the caller waits for it by now, or soon
+            time.sleep(0.1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.2)
+            done.append(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        team.share(do, range(2))
+    assert done == [1]
+    team.share(done.append, range(2))
+    assert sorted(done) == [0, 1, 1]
+    assert team.threads() == 2
 
 
 def test_helpers_treat_floating_point_errors_as_the_caller_does(allow: Any) -> None:
