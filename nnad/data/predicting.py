@@ -51,7 +51,7 @@ def read_rows(
         decimal=decimal,
         numeric=preprocessor.numeric_names,
         categorical=preprocessor.categorical_names,
-        only=names,
+        wanted=lambda header: names,
     )
     _check_columns(table, names)
     _check_cells(table, preprocessor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -92,15 +92,15 @@ def read_csv(
     decimal: str = ".",
     numeric: Sequence[str] = (),
     categorical: Sequence[str] = (),
-    only: Sequence[str] | None = None,
+    wanted: Callable[[Sequence[str]], Collection[str]] | None = None,
     problems: Problems | None = None,
 ) -> Table:
     """Read CSV files with the same header line into memory.
 
     Args:
         paths: the files, or a single one.
-        delimiter, decimal, numeric, categorical: see `nnad.data.cells.CsvReader`.
-        only: names of the columns to keep, None for all; names that the file lacks are passed over.
+        delimiter, decimal, numeric, categorical, wanted: see `nnad.data.cells.CsvReader`; names
+            that the file lacks are passed over.
         problems: collects wrong rows and cells, which the caller then raises together with what
             else is wrong; None: they are raised here.
 
@@ -117,7 +117,7 @@ def read_csv(
         decimal=decimal,
         numeric=numeric,
         categorical=categorical,
-        wanted=None if only is None else lambda header: only,
+        wanted=wanted,
     )
     chunks = list(reader.chunks())
     if problems is None:

@@ -9,7 +9,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, RobustScaler, StandardScaler
 
-from nnad.data import cells, load, read_rows
+from nnad.data import array_files, cells, load, read_rows
 from nnad.data.table import read_csv
 from nnad.errors import DataError
 
@@ -255,6 +255,24 @@ def test_each_problem_is_told_with_its_line(case, tmp_path) -> None:
     text, expected = BAD[case]
     path = write(tmp_path, text)
     assert problems(path) == [line.format(path) for line in expected]
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 20])
+@pytest.mark.parametrize("choice", [{"drop": "note"}, {"features": ["a"]}])
+def test_cells_of_columns_that_are_left_out_may_be_bad(
+    choice, in_memory, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(array_files, "IN_MEMORY", in_memory)
+    monkeypatch.setenv("NNAD_CACHE_DIR", str(tmp_path / "cache"))
+    path = write(tmp_path, "a,note,label\n1,5,x\n2,inf,y\n3,none,x\n4,7,y\n")
+    assert load(config(path, **choice)).meta.feature_names == ["a"]
+
+
+def test_a_column_is_named_once(tmp_path) -> None:
+    path = write(tmp_path, "a,b,label\n1,5,x\n2,6,y\n")
+    assert problems(path, features=["a", "b", "a"]) == [
+        "data.features: names column 'a' more than once: name it once"
+    ]
 
 
 @pytest.mark.parametrize("delimiter", ["", "ab", '"', "\n"])

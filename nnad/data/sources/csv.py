@@ -92,21 +92,21 @@ def load_csv(options: Options) -> Raw:
 
 
 def _read(options: Options, paths: list[Path], problems: Problems) -> Table | StoredTable:
-    """The table, in memory if its files are small; with the columns that are asked for if not."""
+    """The columns that are asked for, in memory if the files are small."""
     reading = {
         "delimiter": options.delimiter,
         "decimal": options.decimal,
         "numeric": as_list(options.numeric_columns) + as_list(options.weight_column),
         "categorical": as_list(options.categorical_columns),
     }
-    if sum(path.stat().st_size for path in paths) <= array_files.IN_MEMORY:
-        return read_csv(paths, problems=problems, **reading)
     named = [*as_list(options.target), *as_list(options.weight_column)]
     features, left_out = as_list(options.features), set(as_list(options.drop))
 
     def wanted(header: Sequence[str]) -> set[str]:
         return {*(set(features or header) - left_out), *named}
 
+    if sum(path.stat().st_size for path in paths) <= array_files.IN_MEMORY:
+        return read_csv(paths, problems=problems, wanted=wanted, **reading)
     key = json.dumps([reading, sorted(named), sorted(features), sorted(left_out)])
     return stored_csv(paths, problems, key, wanted=wanted, **reading)
 
@@ -140,7 +140,7 @@ def _inputs(options: Options, table: Table | StoredTable, others: set[str]) -> l
 
 
 def _check_names(options: Options, table: Table | StoredTable, problems: Problems) -> None:
-    """Every column that the configuration names must be in the file."""
+    """Every column that the configuration names must be in the file, and named once a list."""
     keys = (
         "target",
         "weight_column",
@@ -150,7 +150,10 @@ def _check_names(options: Options, table: Table | StoredTable, problems: Problem
         "categorical_columns",
     )
     for key in keys:
-        for name in as_list(getattr(options, key)):
+        names = as_list(getattr(options, key))
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                problems.add(key, f"data.{key}: names column {name!r} more than once: name it once")
             if name not in table.header:
                 hint = did_you_mean(name, table.header)
                 known = "" if hint else f" (columns: {', '.join(table.header)})"
