@@ -142,6 +142,10 @@ def stored_csv(paths: Sequence[Path], problems: Problems, key: str, **reading: A
     folder = cache_folder() / "tables"
     entry = folder / f"{where}-{content}-{digest([FORMAT, key])}"
     with telling_of(folder):
+        # Entries appear whole: one that is there needs no lock, nor a folder that can be written.
+        found = opened(entry, label_of(paths), problems)
+        if found is not None:
+            return found
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / f"{where}.lock"):
             found = opened(entry, label_of(paths), problems)
@@ -289,9 +293,9 @@ def telling_of(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else error.strerror
+        reason = "the disk is full; free some space, or" if full else f"{error.strerror};"
         raise DataError(
             f"{error.filename or folder}: a table larger than memory is kept there in a form that "
-            f"is read by rows, but {reason}; free some space, or name another folder by the "
+            f"is read by rows, but {reason} name another folder that can be written by the "
             "environment variable NNAD_CACHE_DIR"
         ) from error

@@ -267,9 +267,23 @@ def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
         load({"name": "csv", "path": str(path), "target": "label"})
 
 
+def test_a_table_is_found_in_a_cache_that_cannot_be_written(mixed, readings, monkeypatch):
+    load(mixed)
+
+    def locked(path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(stored, "locked", locked)
+    load(mixed)
+    assert len(readings) == 1
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
-    [(errno.ENOSPC, "the disk is full; free some space"), (errno.EROFS, "Read-only file system")],
+    [
+        (errno.ENOSPC, "the disk is full; free some space"),
+        (errno.EROFS, "Read-only file system; name another"),
+    ],
 )
 def test_a_cache_that_cannot_be_written_is_told_and_leaves_nothing(
     mixed, tmp_path, monkeypatch, code, told
