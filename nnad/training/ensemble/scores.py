@@ -59,6 +59,11 @@ def spread_table(
         baseline: ``estimator`` and, under ``test``, what `spread_of` gave for it.
         together: scores of the averaged predictions.
     """
+    if not ours:
+        return (
+            "nothing to score on: the data have neither a test nor a validation part; set "
+            "data.test_size or data.validation_size to more than 0"
+        )
     head = ["", "mean", "std", "lowest", "highest"]
     head += ["together"] * (together is not None)
     head += [baseline["estimator"], "std"] if baseline else []

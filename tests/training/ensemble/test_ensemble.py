@@ -325,6 +325,13 @@ def test_an_ensemble_on_one_fold_is_scored_on_its_test_part(place):
     assert "2 of 2 members are done" in table and "together" in table
 
 
+def test_members_without_a_part_to_score_on_say_so(place):
+    nothing = ["data.test_size=0", "data.validation_size=0", "trainer.epochs=1"]
+    told = started(ensemble.ENSEMBLE, count=2, overrides=nothing).splitlines()
+    assert told[0] == "ensembles/job: 2 of 2 members are done"
+    assert told[1].startswith("nothing to score on: the data have neither a test nor a validation")
+
+
 @pytest.mark.parametrize("text", ["kind: crossval", "kind: [a]", "3", "kind: crossval\nworkers: x"])
 def test_a_damaged_description_is_refused(place, text):
     started(ensemble.CROSSVAL, count=2, overrides=["output.name=broken"])
