@@ -144,6 +144,7 @@ class CsvReader:
         self.header: list[str] = []
         self.builders: dict[int, Builder] = {}
         self._underscores = False  # whether there was one in any line
+        self._line = 1  # where the record that is read starts: one in quotes may go on for many
 
     def chunks(self) -> Iterator[dict[int, np.ndarray]]:
         """Some rows after the other, as the columns that are kept by their position.
@@ -153,6 +154,7 @@ class CsvReader:
         """
         rows = 0
         for path in self.paths:
+            self._line = 1
             reader: Any = None
             try:
                 with path.open(encoding="utf-8-sig", newline="") as file:
@@ -166,7 +168,8 @@ class CsvReader:
                 where = f"{path}:{line_of_bad_byte(path)}"
                 raise DataError(f"{where}: not UTF-8 ({error.reason})") from None
             except csv.Error as error:
-                raise DataError(f"{path}:{reader.line_num}: {error}") from None
+                where = f"{path}:{self._line}"
+                raise DataError(f"{where}: {error}{quote_hint(self._line, reader)}") from None
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error.strerror}") from None
         if not rows and self.builders:
@@ -213,6 +216,7 @@ class CsvReader:
 
     def _chunks_of(self, path: Path, reader: Any) -> Iterator[dict[int, np.ndarray]]:
         width = len(self.header)
+        self._line = reader.line_num + 1
         while True:
             decided = all(builder.numeric is not None for builder in self.builders.values())
             most = max(1, min(CHUNK_ROWS, (CHUNK_CELLS if decided else FIRST_CELLS) // width))
@@ -220,10 +224,11 @@ class CsvReader:
             for row in islice(reader, most):
                 if len(row) == width:
                     rows.append(row)
-                    lines.append(reader.line_num)
+                    lines.append(self._line)
                 elif row:
-                    where = f"{path}:{reader.line_num}"
-                    self.problems.add("ragged", f"{where}: {len(row)} cells, expected {width}")
+                    what = f"{len(row)} cells, expected {width}{quote_hint(self._line, reader)}"
+                    self.problems.add("ragged", f"{path}:{self._line}: {what}")
+                self._line = reader.line_num + 1
             if reader.line_num == started:
                 return
             if rows:
@@ -234,6 +239,12 @@ class CsvReader:
                     )
                     for position, builder in self.builders.items()
                 }
+
+
+def quote_hint(start: int, reader: Any) -> str:
+    """What may be wrong with a record that goes on after the line in which it starts."""
+    end = reader.line_num
+    return f" (it goes on to line {end}: is a quote not closed?)" if end > start else ""
 
 
 def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:

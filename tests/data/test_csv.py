@@ -212,6 +212,17 @@ BAD = {
         "a,label\n1,x\n1\n2,y\n3,y,z\n",
         ["{}:3: 1 cells, expected 2", "{}:5: 3 cells, expected 2"],
     ),
+    "open quote": (
+        'a,b,label\n1,2,x\n"3,4,y\n5,6,x\n',
+        ["{}:3: 1 cells, expected 3 (it goes on to line 4: is a quote not closed?)"],
+    ),
+    "cells of several lines": (
+        'a,b,label\n1,2,x\n\nfoo,2,"x\ny"\n1,,x\n',
+        [
+            "{}:4: column 'a': 'foo' is not a number (a column of texts? categorical_columns: [a])",
+            "{}:6: column 'b' has no value; fill it, or set data.missing: impute",
+        ],
+    ),
     "text and gaps": (
         "a,label\n1,x\nfoo,y\n2,y\n,x\nnan,x\ninf,y\n",
         [
@@ -290,6 +301,15 @@ def test_not_utf8_is_told_with_its_line(tmp_path) -> None:
 def test_cells_beyond_all_measure_are_refused(tmp_path) -> None:
     path = write(tmp_path, "a,label\n" + "1" * 200_000 + ",x\n")
     assert problems(path) == [f"{path}:2: field larger than field limit (131072)"]
+
+
+def test_a_quote_that_is_not_closed_is_told_where_it_is_opened(tmp_path) -> None:
+    path = write(tmp_path, 'a,label\n1,x\n\n2,"y\n' + "3,x\n" * 50_000)
+    end = 4 + 131_072 // 4  # the lines that fill the cell
+    assert problems(path) == [
+        f"{path}:4: field larger than field limit (131072) "
+        f"(it goes on to line {end}: is a quote not closed?)"
+    ]
 
 
 def test_a_folder_is_no_file(tmp_path) -> None:
