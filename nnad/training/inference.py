@@ -18,7 +18,7 @@ from nnad.errors import CheckpointError, ShapeError, UserError
 from nnad.training import checkpoint
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
-from nnad.training.crew.trials import name_of, read_trials
+from nnad.training.crew.trials import Trial, name_of, read_trials
 from nnad.training.job import load_data, make_trainer, require_same_data
 from nnad.training.network import build_model
 from nnad.training.parallel import predict_together
@@ -31,6 +31,7 @@ __all__ = [
     "MEMBERS",
     "best_weights",
     "evaluate_run",
+    "evaluate_together",
     "predict_file",
     "require_one_data",
     "score_table",
@@ -44,17 +45,23 @@ def evaluate_run(path: str) -> dict[str, float]:
         path: the run's folder, or that of an ensemble, whose members' answers are averaged.
 
     Raises:
-        UserError: there is no such run, it has no usable checkpoint, or its data has no test part.
+        UserError: there is no such run, it has no usable checkpoint, its data has no test part, or
+            it is a cross-validation, where there is no test part that all folds share.
     """
-    runs = runs_of(path)
+    folds = {trial.values.get("data.fold") for trial in trials_of(path)}  # also of those to come
+    if len(folds) > 1:
+        raise UserError(f"{path}: each fold has a test part of its own; see its summary.json")
+    return evaluate_together(runs_of(path))
+
+
+def evaluate_together(runs: Sequence[str]) -> dict[str, float]:
+    """`evaluate_run` of the averaged answers of the runs in these folders."""
     folder, config = open_run(runs[0])
     data = load_data(config)
     require_same_data(folder, data)
     require_one_data(runs)
     if data.test is None:
         raise UserError(f"{folder.config}: data.test_size is 0, so there is no test part to score")
-    if len({open_run(run)[1].data.options.get("fold") for run in runs}) > 1:
-        raise UserError(f"{path}: each fold has a test part of its own; see its summary.json")
     job = build(config, data)
     trainer = make_trainer(config, job, data)
     outputs = []
@@ -121,17 +128,32 @@ def require_one_data(runs: Sequence[str]) -> None:
             )
 
 
+def trials_of(path: str) -> list[Trial]:
+    """The members in the folder of an ensemble or a cross-validation; none in that of a run."""
+    return read_trials(Path(path)) if Path(path, MEMBERS).is_file() else []
+
+
 def runs_of(path: str) -> list[str]:
     """The folders of the runs in that of an ensemble or a cross-validation; else `path` itself.
+
+    Those that are not done are left out, with a warning that names them.
 
     Raises:
         UserError: none of them is done.
     """
-    if not Path(path, MEMBERS).is_file():
+    trials = trials_of(path)
+    if not trials:
         return [path]
-    done = [trial for trial in read_trials(Path(path)) if trial.status == "done"]
+    done = [trial for trial in trials if trial.status == "done"]
     if not done:
         raise UserError(f"{path}: no member is trained yet; continue it with --resume")
+    if len(done) < len(trials):
+        left_out = ", ".join(f"{t.number} ({t.status})" for t in trials if t.status != "done")
+        warnings.warn(
+            f"{path}: only {len(done)} of {len(trials)} members are done; left out: {left_out}; "
+            "train them with --resume",
+            stacklevel=2,
+        )
     return [str(Path(path, "trials", name_of(trial))) for trial in done]
 
 

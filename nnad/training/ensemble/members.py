@@ -17,7 +17,7 @@ from nnad.training.crew.runs import Runs, held, made_room
 from nnad.training.crew.trials import Trial, read_trials, write_trials
 from nnad.training.ensemble.kinds import ENSEMBLE, KINDS, Kind
 from nnad.training.ensemble.scores import read_summary, spread_of, spread_table
-from nnad.training.inference import MEMBERS, evaluate_run, require_one_data
+from nnad.training.inference import MEMBERS, evaluate_together, require_one_data
 from nnad.training.job import without_nan
 from nnad.training.report import number
 from nnad.training.run_folder import write_file
@@ -45,7 +45,8 @@ class Members(Runs):
         done = [trial for trial in self.trials if trial.status == "done"]
         if not done:
             raise UserError([f"{self.folder}: no {self.kind.member} is done", *self.failures()])
-        require_one_data([str(self.path_of(trial)) for trial in done])
+        runs = [str(self.path_of(trial)) for trial in done]
+        require_one_data(runs)
         found = [read_summary(self.path_of(trial)) for trial in done]
         part = "test" if found[0].get("test") else "validation"
         ours = spread_of([summary.get(part, {}) for summary in found])
@@ -53,7 +54,7 @@ class Members(Runs):
         together = None
         if self.kind is ENSEMBLE and part == "test":
             with alone():  # the other processes wait
-                together = without_nan(evaluate_run(str(self.folder)))
+                together = without_nan(evaluate_together(runs))
         summary = {"count": len(self.trials), "done": len(done), part: ours, "baseline": baseline,
                    "together": together}  # fmt: skip
         write_file(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")

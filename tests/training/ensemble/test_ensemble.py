@@ -253,6 +253,33 @@ def test_a_member_that_fails_is_told_and_tried_again(place, monkeypatch, capsys)
     assert (place / "ensembles/job/trials/000/metrics.csv").stat().st_mtime_ns == before
 
 
+def only_first_done(folder):
+    file = folder / "trials.json"
+    trials = json.loads(file.read_text())
+    trials[1]["status"], trials[2]["status"] = "failed", "waiting"
+    file.write_text(json.dumps(trials))
+
+
+def test_members_that_are_left_out_of_a_mean_are_named(place, capsys):
+    started(ensemble.ENSEMBLE, overrides=["trainer.epochs=1"])
+    only_first_done(place / "ensembles/job")
+    write_rows(place)
+    told = "ensembles/job: only 1 of 3 members are done; left out: 1 (failed), 2 (waiting); "
+    capsys.readouterr()
+    assert main(["evaluate", "ensembles/job", "--json"]) == 0
+    said = capsys.readouterr()
+    assert told in said.err and "loss" in json.loads(said.out)
+    assert main(["predict", "ensembles/job", "--input", "rows.csv", "--output", "out.csv"]) == 0
+    assert told in capsys.readouterr().err
+
+
+def test_a_cross_validation_with_one_fold_done_is_not_scored_on_it(place, capsys):
+    started(ensemble.CROSSVAL, overrides=["trainer.epochs=1"])
+    only_first_done(place / "crossvals/job")
+    assert main(["evaluate", "crossvals/job"]) == 2
+    assert "each fold has a test part of its own" in capsys.readouterr().err
+
+
 def test_where_every_member_fails_the_reasons_are_told(place):
     with pytest.raises(UserError) as error:
         started(ensemble.CROSSVAL, count=51)
