@@ -102,7 +102,8 @@ class CsvReader:
     """Reads CSV files with a header line, the same in all, as one table.
 
     A column is numeric if it is named so, or if most of the cells of the first chunk are numbers;
-    then every other cell must be a number or missing.
+    then every other cell must be a number or missing.  A column of texts in one file and of numbers
+    in a later one is refused, unless its kind is given.
 
     Args:
         paths: the files: UTF-8, with or without a byte order mark, any line ends.
@@ -295,6 +296,7 @@ class Builder:
         self.name = name
         self.numeric = numeric
         self.given = numeric is not None
+        self.path: Path | None = None  # the file whose cells came last
         self.decimal = decimal
         self.most_levels = most_levels
         self.levels: dict[str, int] = {}
@@ -311,8 +313,8 @@ class Builder:
         underscores: bool = True,
     ) -> np.ndarray:
         """The values of some cells, in which there may be `underscores`."""
-        if self.numeric is None:
-            self.numeric = self._mostly_numbers(cells)
+        if not self.given and path != self.path:
+            self._settle_kind(cells, path, problems)
         values = (
             self._numbers(cells, underscores)
             if self.numeric
@@ -336,13 +338,27 @@ class Builder:
         self.gaps += [f"{path}:{lines[i]}" for i in rows[: TOLD - len(self.gaps)]]
         self.gap_count += len(rows)
 
-    def _mostly_numbers(self, cells: Sequence[str]) -> bool:
-        """Whether more than half of the cells that have a value are numbers."""
-        counts = [0, 0]
-        for cell in cells:
-            if cell.strip().lower() not in MISSING_NUMBERS:
-                counts[not np.isnan(self._number(cell))] += 1
-        return counts[1] > counts[0] or counts == [0, 0]
+    def _settle_kind(self, cells: Sequence[str], path: Path, problems: Problems) -> None:
+        """Find the kind from the first cells of the first file, and see those of others agree.
+
+        Texts among numbers are told cell by cell; numbers among texts would pass for categories.
+        """
+        numbers, texts = self._count(cells)
+        if self.numeric is None:
+            self.numeric = numbers > texts or numbers == texts == 0
+        elif not self.numeric and numbers > texts:
+            problems.add(
+                "kinds",
+                f"{path}: column {self.name!r} holds numbers, but texts in the files before: name "
+                f"its kind (numeric_columns: [{self.name}] or categorical_columns: [{self.name}])",
+            )
+        self.path = path
+
+    def _count(self, cells: Sequence[str]) -> tuple[int, int]:
+        """How many of the cells that have a value are numbers, and how many are not."""
+        filled = [cell for cell in cells if cell.strip().lower() not in MISSING_NUMBERS]
+        numbers = sum(not np.isnan(self._number(cell)) for cell in filled)
+        return numbers, len(filled) - numbers
 
     def _number(self, cell: str) -> float:
         """The number in a cell; NaN where there is none."""

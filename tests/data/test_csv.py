@@ -370,6 +370,26 @@ def test_the_kind_is_settled_by_the_first_chunk(tmp_path, monkeypatch) -> None:
         read_csv(path)
 
 
+@pytest.mark.parametrize("in_memory", [0, 1 << 20])
+def test_the_kind_is_the_same_in_all_files(in_memory, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(array_files, "IN_MEMORY", in_memory)
+    monkeypatch.setenv("NNAD_CACHE_DIR", str(tmp_path / "cache"))
+    paths = [tmp_path / f"{i}.csv" for i in range(3)]
+    for path, rows in zip(
+        paths, ["red,x\n5,y\nblue,x\n", ",y\n", "1,x\n2,y\nred,x\n"], strict=True
+    ):
+        path.write_text("a,label\n" + rows)
+    several = {**config(paths), "path": [str(path) for path in paths], "missing": "impute"}
+    with pytest.raises(DataError) as caught:
+        load(several)
+    assert caught.value.problems == [
+        f"{paths[2]}: column 'a' holds numbers, but texts in the files before: name its kind "
+        "(numeric_columns: [a] or categorical_columns: [a])"
+    ]
+    data = load({**several, "categorical_columns": "a"})
+    assert data.meta.feature_names == ["a=1", "a=2", "a=5", "a=blue", "a=red"]
+
+
 @pytest.mark.parametrize("sign", sorted(cells.MISSING))
 def test_every_sign_of_an_empty_cell(sign, tmp_path) -> None:
     path = write(tmp_path, f"a,b,label\n1,x,p\n{sign},{sign},q\n3,y,p\n4,y,q\n")
