@@ -151,6 +151,7 @@ def stored_csv(paths: Sequence[Path], problems: Problems, key: str, **reading: A
             found = opened(entry, label_of(paths), problems)
             if found is not None:
                 return found
+            shutil.rmtree(entry, ignore_errors=True)  # only here: without the lock it may be new
             remove_old(folder, where, f"{where}-{content}")
             found = convert(entry, paths, problems, reading)
             if states != [state_of(path) for path in paths]:
@@ -226,7 +227,7 @@ def record_of(columns: Sequence[StoredColumn]) -> np.dtype:
 
 
 def opened(entry: Path, label: str, problems: Problems) -> StoredTable | None:
-    """The table of an entry; None, and no entry, if it is not whole.
+    """The table of an entry; None if it is not whole.
 
     What was wrong with the files, which need not be read again for that, is added to `problems`.
     """
@@ -240,7 +241,6 @@ def opened(entry: Path, label: str, problems: Problems) -> StoredTable | None:
         problems.take(told["problems"])
         return StoredTable(label, told["header"], {c.name: c for c in columns}, file)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        shutil.rmtree(entry, ignore_errors=True)
         return None
 
 

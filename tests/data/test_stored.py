@@ -311,3 +311,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(mixed, tmp_path, monkey
     with pytest.raises(DataError, match="was changed while it was read; try again"):
         load(mixed)
     assert entries(tmp_path) == []
+
+
+def test_who_looks_without_the_lock_removes_nothing(tmp_path):
+    (tmp_path / "entry").mkdir()  # another process may be about to complete or replace it
+    assert stored.opened(tmp_path / "entry", "a.csv", cells.Problems()) is None
+    assert (tmp_path / "entry").exists()
