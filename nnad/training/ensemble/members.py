@@ -18,7 +18,7 @@ from nnad.training.crew.trials import Trial, read_trials, write_trials
 from nnad.training.ensemble.kinds import ENSEMBLE, KINDS, Kind
 from nnad.training.ensemble.scores import read_summary, spread_of, spread_table
 from nnad.training.inference import MEMBERS, evaluate_together, require_one_data
-from nnad.training.job import without_nan
+from nnad.training.job import check, without_nan
 from nnad.training.report import number
 from nnad.training.run_folder import write_file
 from nnad.training.yaml_reader import read_yaml
@@ -128,7 +128,8 @@ def members_anew(
     """`start` in the process that leads."""
     config = load_config(path, overrides)
     settings = kind.settings(config, count or kind.count(config))
-    load_config(path, [*overrides, *override_texts(settings[0])])
+    with alone():  # what is wrong in one is wrong in all: told once, before there is a folder
+        check(path, [*overrides, *override_texts(settings[0])])
     folder = Path(kind.folder) / config.output.name
     with made_room(folder, MEMBERS, f"nnad {kind.command}", overwrite, command(kind, folder)):
         trials = [Trial(i, values) for i, values in enumerate(settings)]

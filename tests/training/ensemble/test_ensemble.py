@@ -281,10 +281,25 @@ def test_a_cross_validation_with_one_fold_done_is_not_scored_on_it(place, capsys
 
 
 def test_where_every_member_fails_the_reasons_are_told(place):
+    (place / "job.yaml").write_text(JOB + "optimizer: {name: SGD, lr: 1.0e+30}\n")
     with pytest.raises(UserError) as error:
-        started(ensemble.CROSSVAL, count=51)
+        started(ensemble.CROSSVAL)
     assert error.value.problems[0] == "crossvals/job: no fold is done"
-    assert len(error.value.problems) == 52
+    assert len(error.value.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "override", "message"),
+    [
+        (ensemble.CROSSVAL, 51, "seed=1", "a class has 50 rows"),
+        (ensemble.ENSEMBLE, 2, "trainer.class_weight={nobody: 2}", "has no class 'nobody'"),
+    ],
+)
+def test_a_mistake_of_all_members_is_told_once(kind, count, override, message, place):
+    with pytest.raises(UserError, match=message) as error:
+        started(kind, count=count, overrides=[override])
+    assert len(error.value.problems) == 1
+    assert not (place / kind.folder).exists()
 
 
 @pytest.mark.parametrize(
