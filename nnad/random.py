@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 
-__all__ = ["as_generator", "default_generator", "seed"]
+__all__ = ["as_generator", "default_generator", "drawing_from", "seed"]
 
 Rng = np.random.Generator | int | None
 
 _default = np.random.default_rng()
+_here: ContextVar[np.random.Generator | None] = ContextVar("generator", default=None)
 
 
 def default_generator() -> np.random.Generator:
@@ -16,7 +21,17 @@ def default_generator() -> np.random.Generator:
 
     It is one object for the life of the process: `seed` sets its state in place.
     """
-    return _default
+    return _here.get() or _default
+
+
+@contextmanager
+def drawing_from(generator: np.random.Generator) -> Iterator[None]:
+    """Within the block this thread's default generator is `generator`."""
+    before = _here.set(generator)
+    try:
+        yield
+    finally:
+        _here.reset(before)
 
 
 def seed(n: int) -> None:
@@ -45,7 +60,7 @@ def as_generator(rng: Rng) -> np.random.Generator:
         TypeError: for anything else.
     """
     if rng is None:
-        return _default
+        return default_generator()
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):

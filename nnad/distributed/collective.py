@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ __all__ = [
     "synchronizing_batch_norm",
 ]
 
-_synchronizing: list[bool] = []
+_synchronizing = ContextVar("synchronizing", default=False)
 
 
 def _all_reduce_sum(x: Any) -> Any:
@@ -68,14 +69,14 @@ def synchronized_batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> tu
 
 def synchronizes_batch_norm() -> bool:
     """Whether batch normalisation is to be over the rows of all processes."""
-    return bool(_synchronizing)
+    return _synchronizing.get()
 
 
 @contextmanager
 def synchronizing_batch_norm() -> Iterator[None]:
     """Within the block batch normalisation layers train on the rows of all processes."""
-    _synchronizing.append(True)
+    before = _synchronizing.set(True)
     try:
         yield
     finally:
-        _synchronizing.pop()
+        _synchronizing.reset(before)

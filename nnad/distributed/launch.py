@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from nnad.distributed.communicator import Communicator
 from nnad.errors import UserError
@@ -17,17 +18,18 @@ __all__ = ["alone", "within", "world"]
 # What the launchers of MPICH (and its kin), Open MPI and Slurm's PMI tell a process they start.
 SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 
-_groups: list[Communicator] = []  # in the place of the one that was started together
+# In the place of the group that was started together, in this thread.
+_group: ContextVar[Communicator | None] = ContextVar("group", default=None)
 
 
 @contextmanager
 def within(group: Communicator) -> Iterator[None]:
-    """Within the block this process belongs to `group`."""
-    _groups.append(group)
+    """Within the block this process, as far as this thread tells, belongs to `group`."""
+    before = _group.set(group)
     try:
         yield
     finally:
-        _groups.pop()
+        _group.reset(before)
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def world() -> Communicator:
     Raises:
         UserError: this is one of several processes, but mpi4py is not installed.
     """
-    return _groups[-1] if _groups else _started_together()
+    return _group.get() or _started_together()
 
 
 @functools.cache

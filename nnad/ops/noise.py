@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ __all__ = ["dropout", "dropout_mask", "gaussian_noise", "share_argument", "shari
 
 BLOCK = 2**15  # draws that are made at a time: they stay in the cache, and few arrays are needed
 Share = tuple[int, int, int]  # first row, row after the last, rows in all
-_shares: list[Share] = []
+_share: ContextVar[Share | None] = ContextVar("share", default=None)
 
 
 @contextmanager
@@ -26,16 +27,17 @@ def sharing_draws(begin: int, end: int, total: int) -> Iterator[None]:
     What is drawn for their rows is what would be drawn for them in the whole batch, and the
     generator moves on by the whole batch: processes that hold its parts draw as one.
     """
-    _shares.append((begin, end, total))
+    before = _share.set((begin, end, total))
     try:
         yield
     finally:
-        _shares.pop()
+        _share.reset(before)
 
 
 def share_argument() -> dict[str, Share]:
     """The argument `share=` of a draw for every row; none where no rows are shared."""
-    return {"share": _shares[-1]} if _shares else {}
+    share = _share.get()
+    return {} if share is None else {"share": share}
 
 
 def _whole(shape: Any, share: Share | None) -> tuple[tuple[int, ...], slice]:

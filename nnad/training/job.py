@@ -269,12 +269,7 @@ def make_trainer(
     group = group or world()
     settings = config.trainer
     batching = nnad_data.batching(config.data.model_dump(), data)
-    kind: Callable[..., Trainer] = Trainer
-    if group.size > 1:
-        from nnad.training.parallel import ParallelTrainer
-
-        synchronize = config.distributed.batch_norm == "synchronized"
-        kind = partial(ParallelTrainer, communicator=group, synchronize_batch_norm=synchronize)
+    kind = kind_of_trainer(config, group)
     return kind(
         job.model,
         job.loss,
@@ -363,11 +358,40 @@ def progress(config: Config) -> list[Callback]:
     return [] if wanted is False else [Progress(always=wanted is True)]
 
 
+def kind_of_trainer(config: Config, group: Communicator) -> Callable[..., Trainer]:
+    """The class of the trainer of one of a group of processes, with the arguments of its own."""
+    blocks = config.distributed.blocks
+    if blocks is None and group.size == 1:
+        return Trainer
+    more: dict[str, Any] = {
+        "communicator": group,
+        "synchronize_batch_norm": config.distributed.batch_norm == "synchronized",
+    }
+    if blocks is None:
+        from nnad.training.parallel import ParallelTrainer
+
+        return partial(ParallelTrainer, **more)
+    from nnad.training.blocks import BlockTrainer
+
+    if blocks % group.size:
+        raise ConfigError(
+            f"{config.where('distributed', 'blocks')}: {blocks} blocks cannot be dealt out evenly "
+            f"to {group.size} processes; start 1, 2, 4, ... of them, at most {blocks}, or set "
+            "distributed.blocks=null"
+        )
+    return partial(BlockTrainer, blocks=blocks, **more)
+
+
 def threads_of(config: Config, group: Communicator) -> int | str:
-    """Threads of a process, one of a group: the cores of a machine are shared out among them."""
+    """Threads of a process, one of a group: the cores of a machine are shared out among them.
+
+    With `distributed.blocks` among as many as there may be: products on another number of threads
+    may be rounded otherwise.
+    """
     threads = config.trainer.threads
-    if threads == "auto" and group.local_size > 1:
-        return max(1, (os.cpu_count() or 1) // group.local_size)
+    processes = config.distributed.blocks or group.local_size
+    if threads == "auto" and processes > 1:
+        return max(1, (os.cpu_count() or 1) // processes)
     return threads
 
 

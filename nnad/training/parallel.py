@@ -39,7 +39,9 @@ from nnad.training.shared import SharedParameters
 from nnad.training.step_programs import StepPrograms
 from nnad.training.trainer import Trainer
 
-__all__ = ["ParallelTrainer", "predict_together"]
+__all__ = ["Culprit", "ParallelTrainer", "has_batch_norm", "predict_together", "run_for_the_others"]
+
+Culprit = tuple[Any, Batch]
 
 
 class ParallelTrainer(Trainer):
@@ -96,19 +98,7 @@ class ParallelTrainer(Trainer):
     # The gradient of a batch that is shared -----------------------------------------------------
 
     def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
-        loss_sum = weight_sum = 0.0
-        culprit: tuple[Any, Batch] | None = None
-        for batch in batches:
-            if batch.weight is not None and not self.have_weight([batch]):
-                continue
-            weight = weight_of(batch)
-            loss = self.add_share(batch, weight)
-            if weight:
-                loss_sum += float(loss.data) * weight
-                weight_sum += weight
-                if culprit is None and not math.isfinite(float(loss.data)):
-                    batch = copy.deepcopy(batch)  # which is a view of what the next one overwrites
-                    culprit = loss if loss.requires_grad else self.batch_loss(batch), batch
+        loss_sum, weight_sum, culprit = self.add_batches(b for b in batches if self.counts(b))
         missing = [p.grad is None for p in self.parameters]
         loss_sum, weight_sum, lacking = self.agree(loss_sum, weight_sum, sum(missing), culprit)
         if lacking:
@@ -116,8 +106,37 @@ class ParallelTrainer(Trainer):
         if weight_sum:
             self.average_gradients(weight_sum)
             if self.programs.kind is None:
-                self.programs.decide(self.communicator.sum(np.array([self.programs.gain]))[0])
+                self.programs.decide(self.sum_of_all(np.array([self.programs.gain]))[0])
         return loss_sum, weight_sum
+
+    def counts(self, batch: Batch) -> bool:
+        """Whether any row of a batch counts, of whichever process."""
+        return batch.weight is None or self.have_weight([batch])
+
+    def add_batches(self, batches: Iterable[Batch]) -> tuple[float, float, Culprit | None]:
+        """Add the gradients of this process's rows, times their weights.
+
+        Returns:
+            The sums of the weighted losses and of the weights, and the first loss that is not
+            finite.
+        """
+        loss_sum = weight_sum = 0.0
+        culprit = None
+        for batch in batches:
+            weight = weight_of(batch)
+            loss = self.add_share(batch, weight)
+            if weight:
+                loss_sum += float(loss.data) * weight
+                weight_sum += weight
+                culprit = culprit or self.culprit_of(loss, batch)
+        return loss_sum, weight_sum, culprit
+
+    def culprit_of(self, loss: Any, batch: Batch) -> Culprit | None:
+        """A loss that is not finite, with its tape, and its batch."""
+        if math.isfinite(float(loss.data)):
+            return None
+        batch = copy.deepcopy(batch)  # which is a view of what the next one overwrites
+        return loss if loss.requires_grad else self.batch_loss(batch), batch
 
     def reach_alike(self, missing: Sequence[bool]) -> None:
         """Give every parameter that the rows of any process reach a gradient in all."""
@@ -134,26 +153,34 @@ class ParallelTrainer(Trainer):
             self.shared.average_gradients(weight)
             return
         for gradient in self.flat_gradients:
-            self.communicator.sum(gradient)
+            self.sum_of_all(gradient)
             gradient /= weight
+
+    def sum_of_all(self, array: np.ndarray) -> np.ndarray:
+        """Replace `array` by its sum over all processes, the same bits everywhere; returns it."""
+        return self.communicator.sum(array)
 
     def clip_gradients(self) -> float:
         if self.shared is None:
             return super().clip_gradients()
-        stretches = self.shared.own_gradients
-        norm = self.norm_of_all(stretches)
+        return self.clip_stretches(self.shared.own_gradients)
+
+    def clip_stretches(self, stretches: Sequence[np.ndarray]) -> float:
+        """Clip what this process has of the gradient; returns a norm of all there was."""
+        norm = self.norm_of_all()
         if self.clip_value is not None:
             for stretch in stretches:
                 np.clip(stretch, -self.clip_value, self.clip_value, out=stretch)
         if self.clip_norm is not None:
             if self.clip_value is not None:
-                norm = self.norm_of_all(stretches)
+                norm = self.norm_of_all()
             scale_to_norm(stretches, norm, self.clip_norm)
         return norm
 
-    def norm_of_all(self, stretches: Sequence[np.ndarray]) -> float:
-        """The norm of the stretches of all processes together."""
-        norm = norm_of(stretches)
+    def norm_of_all(self) -> float:
+        """The norm of the whole gradient, of which each process has summed its own stretches."""
+        assert self.shared is not None
+        norm = norm_of(self.shared.own_gradients)
         with np.errstate(over="ignore"):
             square = self.communicator.sum(np.square([norm], dtype=np.float64))[0]
         if math.isfinite(square):
@@ -178,21 +205,25 @@ class ParallelTrainer(Trainer):
             if self.normalizes_together(batch.rows_of_all):
                 stack.enter_context(synchronizing_batch_norm())
             if not weight:
-                output = self.model(batch.x)
-                output.backward(np.zeros(output.shape, output.dtype))
+                run_for_the_others(self.model, batch)
                 return None
             return self.programs.gradient(batch, np.float64(weight))
 
+    @property
+    def parts(self) -> int:
+        """How many parts a batch is divided into."""
+        return self.communicator.size
+
     def normalizes_together(self, rows: int) -> bool:
-        """Whether batches of so many rows are normalised over those of all processes."""
-        return self.synchronize_batch_norm or rows < 2 * self.communicator.size
+        """Whether batches of so many rows are normalised over all rows, not each part by itself."""
+        return self.synchronize_batch_norm or rows < 2 * self.parts
 
     def agree(
         self,
         loss_sum: float = 0.0,
         weight_sum: float = 0.0,
         lacking: int = 0,
-        culprit: tuple[Any, Batch] | None = None,
+        culprit: Culprit | None = None,
     ) -> tuple[float, float, float]:
         """Add up losses, weights and how many gradients are lacking.
 
@@ -201,9 +232,8 @@ class ParallelTrainer(Trainer):
         diverged = culprit is not None
         signals = [self.received_signal == number for number in Interruption.SIGNALS]
         totals = [0.0 if diverged else loss_sum, weight_sum, lacking, diverged, *signals]
-        loss_sum, weight_sum, found, diverged, *signals = self.communicator.sum(
-            np.array(totals, np.float64)
-        ).tolist()
+        totals = self.sum_of_all(np.array(totals, np.float64)).tolist()
+        loss_sum, weight_sum, found, diverged, *signals = totals
         received = compress(Interruption.SIGNALS, signals)
         self.signal = next(received, None)
         if diverged:
@@ -266,6 +296,12 @@ class ParallelTrainer(Trainer):
             for _, statistics in self.model.named_buffers():
                 self.communicator.broadcast(statistics)
         return predict_together(self.model, x, self.communicator, self.batch_size)
+
+
+def run_for_the_others(model: Any, batch: Batch) -> None:
+    """Run a model without a row that counts: others may wait for this part of a sum within it."""
+    output = model(batch.x)
+    output.backward(np.zeros(output.shape, output.dtype))
 
 
 def has_batch_norm(model: Any) -> bool:

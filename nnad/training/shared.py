@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from nnad.distributed import Communicator, share_of
+from nnad.distributed.pairs import add_in_pairs
 from nnad.errors import NnadError
 from nnad.layers.parameter import FlatBuffer
 from nnad.optimizers.base import Optimizer
@@ -132,12 +133,10 @@ class SharedParameters:
         """Sum the own stretches over all processes, over `weight`."""
         for vectors, own in zip(self.gradients, self.own_gradients, strict=True):
             part = self._stretch(vectors[0], self.rank)
-            others = [v[part] for rank, v in enumerate(vectors) if rank != self.rank]
+            stretches = [vector[part] for vector in vectors]
             for begin in range(0, own.size, BLOCK):
                 span = slice(begin, begin + BLOCK)
-                total = own[span]
-                for other in others:
-                    total += other[span]
+                total = add_in_pairs([vector[span] for vector in stretches], out=own[span])
                 total /= weight
 
     def exchange_values(self, gradients_too: bool) -> None:

@@ -59,7 +59,7 @@ class StepPrograms:
         self.threads = threads
         self.kind: str | None = None if wanted == "auto" else "native" if wanted else "eager"
         self.gain = 0.0
-        self._gradient: Any = None
+        self._gradients: dict[Any, Callable[..., Any]] = {}  # by the rows of the batch
         self._seconds: list[float] = []
         self._set_actions()
 
@@ -89,9 +89,9 @@ class StepPrograms:
             return self._eagerly(arguments)
         if batch.rows_of_all != self.trainer.batch_size:  # for the last batch alone it does not pay
             return self.trainer.batch_gradient(*arguments)
-        if self._gradient is None:
-            self._make(arguments)
-        return self._gradient(*arguments)
+        if batch.share not in self._gradients:  # what is drawn for its rows is part of a program
+            self._gradients[batch.share] = self._made(arguments)
+        return self._gradients[batch.share](*arguments)
 
     def decide(self, gain: float) -> None:
         """Choose after the first step, which was an eager one, by what native ones would save."""
@@ -127,8 +127,8 @@ class StepPrograms:
                     self.kind = "numpy"
         return loss
 
-    def _make(self, arguments: Any) -> None:
-        """Make the program of the gradient."""
+    def _made(self, arguments: Any) -> Callable[..., Any]:
+        """The program of the gradient."""
         trainer = self.trainer
 
         def attempt(program: Any) -> None:
@@ -136,7 +136,7 @@ class StepPrograms:
             for _ in range(min(2, trainer.accumulate)):  # stored, then added
                 program(*arguments)
 
-        self._gradient = self._program(trainer.batch_gradient, attempt)
+        return self._program(trainer.batch_gradient, attempt)
 
     def _made_when_called(self, name: str) -> Callable[[], Any]:
         """The action `name`, made into a program by its first call."""

@@ -132,7 +132,16 @@ def trainer_split(rows, weight):
 
 
 def job(
-    kind, batch_norm, weight, rows=53, epochs=3, rate=0.05, optimizer="SGD", again=0, **keywords
+    kind,
+    batch_norm,
+    weight,
+    rows=53,
+    epochs=3,
+    rate=0.05,
+    optimizer="SGD",
+    again=0,
+    dtype="float64",
+    **keywords,
 ):
     split = trainer_split(rows, weight)
     model = Sequential(
@@ -142,7 +151,7 @@ def job(
         Dropout(0.3, rng=5),
         GaussianNoise(0.1, rng=6),
         Linear(8, 2, rng=2),
-    ).astype("float64")
+    ).astype(dtype)
     trainer = kind(
         model,
         nnad.losses.mse,

@@ -64,6 +64,23 @@ def test_a_config_trains_alike_in_1_2_and_4_processes(mpiexec, tmp_path, config,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("config", ["resnet_small", "tabular"])
+def test_a_config_in_blocks_gives_the_same_bits(mpiexec, tmp_path, config):
+    job = ("--config", f"{config}.yaml", *SHORT, "trainer.epochs=5")
+    for processes in (1, 2, 4):
+        done = mpiexec(processes, *TRAIN, *job, f"output.name=p{processes}")
+        assert done.returncode == 0, done.stderr
+    done = mpiexec(2, *TRAIN, *job, "output.name=apart", "distributed.blocks=null")
+    assert done.returncode == 0, done.stderr
+    runs = [tmp_path / "runs" / name for name in ("p1", "p2", "p4", "apart")]
+    alone, two, four, apart = (losses(run) for run in runs)
+    assert alone == two == four
+    assert alone != apart  # whose roundings are others: else nothing was compared
+    weights = [(run / "checkpoints/best.safetensors").read_bytes() for run in runs[:3]]
+    assert weights[0] == weights[1] == weights[2]
+
+
+@pytest.mark.slow
 def test_a_run_resumes_in_another_number_of_processes(mpiexec, tmp_path):
     job = ("--config", "mlp.yaml", *SHORT, "trainer.dtype=float64")
     for processes, name, epochs in [(1, "whole", 20), (2, "parts", 8)]:

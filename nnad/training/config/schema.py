@@ -251,15 +251,31 @@ class Baseline(Section):
 
 
 class Distributed(Section):
-    """How several processes train together; a single one takes no notice."""
+    """How several processes train together; a single one takes no notice but of `blocks`."""
 
     batch_norm: Literal["synchronized", "local"] = Field(
         default="synchronized",
-        description="statistics over the rows of all processes, or of each over its own",
+        description="statistics over the rows of all processes, or of each (each block) over its "
+        "own",
+    )
+    blocks: int | None = Field(
+        default=None,
+        ge=1,
+        description="blocks of rows that each batch is computed in, a power of two: numbers are "
+        "then the same to the last bit for 1, 2, 4, ... processes, up to one for each block",
     )
     timeout_seconds: PositiveFloat = Field(
         default=600.0, description="how long to wait for a process that does not answer"
     )
+
+    @field_validator("blocks")
+    @classmethod
+    def _is_a_power_of_two(cls, value: int | None) -> int | None:
+        if value is not None and value & (value - 1):
+            raise PydanticCustomError(
+                "power_of_two", "is not a power of two; choose 2, 4, 8, ..., or null for none"
+            )
+        return value
 
 
 class Output(Section):

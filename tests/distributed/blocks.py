@@ -1,0 +1,149 @@
+"""Run by several processes: batches in blocks give the bits that one process gives."""
+
+import sys
+from contextlib import nullcontext
+
+import numpy as np
+
+import nnad
+from nnad.data.dataset import Split
+from nnad.distributed import Communicator, alone, world
+from nnad.errors import DivergedError
+from nnad.training.blocks import BlockTrainer
+from nnad.training.state import restore
+from nnad.training.trainer import Trainer
+from tests.distributed.group import Snapshots, Sometimes, job, without_shared_memory
+
+group = world()
+CASES = [  # batch norm, weights, options
+    (False, False, {}),
+    (True, True, {}),
+    (True, False, {"synchronize_batch_norm": False, "rows": 48}),
+    (True, False, {"synchronize_batch_norm": False, "rows": 6}),  # too few for each its own
+    (False, True, {"clip_value": 0.02, "rows": 49}),
+    (False, True, {"clip_norm": None, "ema": 0.9}),
+    (True, False, {"accumulate": 2, "optimizer": "Adam"}),
+    (False, False, {"accumulate": 3, "optimizer": "RMSprop"}),
+    (False, False, {"compile": True}),
+    (False, True, {"compile": True, "optimizer": "AdamW", "rows": 49}),
+    (True, False, {"compile": True}),
+    (False, False, {"optimizer": "Muon", "rate": 0.01}),
+    (True, False, {"optimizer": "LBFGS", "rate": 1e-3}),
+]
+
+
+def in_blocks(communicator, *arguments, blocks=4, **keywords):
+    return job(BlockTrainer, *arguments, communicator=communicator, blocks=blocks, **keywords)
+
+
+def assert_same_bits(one, other):
+    (history, model), (found, other_model) = one, other
+    assert history == found
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, other_model.state_dict()[name], err_msg=name)
+
+
+def bits_are_those_of_one_process():
+    for batch_norm, weight, options in CASES:
+        for dtype in ("float32", "float64"):
+            with alone():
+                one = in_blocks(Communicator(), batch_norm, weight, dtype=dtype, **options)
+            for shared in (True, False):
+                with nullcontext() if shared else without_shared_memory():
+                    many = in_blocks(group, batch_norm, weight, dtype=dtype, **options)
+                assert_same_bits(one, many)
+
+
+def blocks_train_the_model_that_whole_batches_train():
+    for batch_norm, weight, options in CASES:
+        if options.get("optimizer") == "LBFGS" or "synchronize_batch_norm" in options:
+            continue
+        serial, _ = job(Trainer, batch_norm, weight, **options | {"compile": False})
+        blocks, _ = in_blocks(group, batch_norm, weight, **options)
+        np.testing.assert_allclose(blocks["train_loss"], serial["train_loss"], rtol=1e-9)
+
+
+def parameters_that_only_some_blocks_reach():
+    x = np.ones((8, 4)) * np.repeat([1, -1, -1, -1], 2)[:, None]  # the first block's rows reach all
+
+    def trained(communicator):
+        model = Sometimes().astype("float64")
+        BlockTrainer(
+            model,
+            nnad.losses.mse,
+            nnad.optimizers.SGD(model.parameters(), lr=0.1),
+            epochs=2,
+            batch_size=8,
+            batching={"shuffle": False},
+            communicator=communicator,
+            blocks=4,
+        ).fit(Split(x, np.zeros((8, 2)), None))
+        return model.state_dict()
+
+    with alone():
+        one = trained(Communicator())
+    many = trained(group)
+    assert all((many[name] == array).all() for name, array in one.items())
+    start = Sometimes().astype("float64").sometimes.weight.data
+    assert (one["sometimes.weight"] != start).all()
+
+
+def a_run_goes_on_in_another_number_of_processes_to_the_bit():
+    def trainer_of(communicator, batch_norm, callbacks=()):
+        nnad.seed(3)
+        layers = [nnad.layers.Linear(4, 8, rng=1), nnad.layers.Dropout(0.3), nnad.layers.ReLU()]
+        layers += [nnad.layers.BatchNorm1d(8)] * batch_norm + [nnad.layers.Linear(8, 2, rng=2)]
+        model = nnad.layers.Sequential(*layers)
+        return BlockTrainer(
+            model,
+            nnad.losses.mse,
+            nnad.optimizers.Adam(model.parameters()),
+            epochs=2,
+            batch_size=8,
+            callbacks=callbacks,
+            communicator=communicator,
+            blocks=4,
+            clip_norm=0.1,
+        )
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 29, 4)).astype(np.float32)
+    split = Split(x, y[:, :2], None)
+    for batch_norm in (False, True):
+        snapshots = Snapshots()
+        straight = trainer_of(group, batch_norm, [snapshots])
+        straight.fit(split)
+        for state in snapshots.states[::3]:
+            with alone():
+                resumed = trainer_of(Communicator(), batch_norm)
+                restore(resumed, state)
+                resumed.fit(split)
+            for name, array in straight.model.state_dict().items():
+                np.testing.assert_array_equal(resumed.model.state_dict()[name], array)
+
+
+def divergence_is_told_alike():
+    for batch_norm in (False, True):
+        try:
+            in_blocks(group, batch_norm, False, rate=1e200, epochs=50)
+        except DivergedError as error:
+            told = group.gather_texts(str(error))
+            assert told == [told[0]] * group.size
+        else:
+            raise AssertionError("did not diverge")
+
+
+CHECKS = [
+    bits_are_those_of_one_process,
+    blocks_train_the_model_that_whole_batches_train,
+    parameters_that_only_some_blocks_reach,
+    a_run_goes_on_in_another_number_of_processes_to_the_bit,
+    divergence_is_told_alike,
+]
+
+if __name__ == "__main__":
+    for check in CHECKS:
+        check()
+        if group.leads:
+            print(check.__name__)
+    sys.exit(0)
