@@ -42,6 +42,10 @@ class Communicator:
         """Replace `array` by its sum over all processes, the same bits everywhere; returns it."""
         return array
 
+    def sum_in_pairs(self, array: np.ndarray) -> np.ndarray:
+        """The same, added up as in `nnad.distributed.pairs`; by a power of two of processes."""
+        return array
+
     def broadcast(self, array: np.ndarray) -> None:
         """Replace `array` by the leader's."""
 

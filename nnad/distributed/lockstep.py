@@ -11,7 +11,7 @@ import numpy as np
 
 from nnad.distributed.communicator import Communicator
 from nnad.distributed.launch import within
-from nnad.distributed.pairs import add_in_pairs, sum_in_pairs
+from nnad.distributed.pairs import add_in_pairs
 from nnad.errors import NnadError
 
 __all__ = ["Lockstep"]
@@ -64,11 +64,17 @@ class Lockstep:
             threading.Thread(target=copy_context().run, args=(work, member), daemon=True)
             for member in range(1, self.members)
         ]
-        for thread in threads:
-            thread.start()
-        work(0)
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.start()
+            work(0)
+        finally:
+            with self._running:  # after an interrupt between two jobs too
+                self._ended = True
+                self._running.notify_all()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
         if errors:
             raise errors[0]
         return results
@@ -78,7 +84,7 @@ class Lockstep:
         self._terms[member] = array
         self._waiting += 1
         if self._waiting == self.members:
-            self._total = sum_in_pairs(self.communicator, add_in_pairs(self._terms))
+            self._total = self.communicator.sum_in_pairs(add_in_pairs(self._terms))
             self._waiting = 0
             self._sums += 1
             self._running.notify_all()

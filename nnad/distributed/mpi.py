@@ -53,6 +53,18 @@ class MPICommunicator(Communicator):
         self._wait(self._comm.Iallreduce(MPI.IN_PLACE, array, op=MPI.SUM))
         return array
 
+    def sum_in_pairs(self, array: np.ndarray) -> np.ndarray:
+        theirs = np.empty_like(array)
+        distance = 1
+        while distance < self.size:  # a pair, and a pair of pairs, have one sum in either order
+            partner = self.rank ^ distance
+            sent = self._comm.Isend(array, partner)
+            self._wait(self._comm.Irecv(theirs, partner))
+            self._wait(sent)
+            array += theirs
+            distance *= 2
+        return array
+
     def broadcast(self, array: np.ndarray) -> None:
         if array.size:
             self._wait(self._comm.Ibcast(array, root=0))

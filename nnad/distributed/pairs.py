@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnad.distributed.communicator import Communicator
-
-__all__ = ["add_in_pairs", "sum_in_pairs"]
+__all__ = ["add_in_pairs"]
 
 
 def add_in_pairs(terms: Sequence[np.ndarray], out: np.ndarray | None = None) -> np.ndarray:
     """The sum of arrays of one shape and dtype, in a new array or in `out`, which may be a term.
+
+    Of arrays without axes the sum is one too, not a number.
 
     >>> add_in_pairs([np.array([1.0]), np.array([2e16]), np.array([-2e16]), np.array([1.0])])
     array([0.])
@@ -27,16 +27,9 @@ def add_in_pairs(terms: Sequence[np.ndarray], out: np.ndarray | None = None) -> 
         odd = terms[len(terms) // 2 * 2 :]
         terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)] + odd
     if len(terms) == 2:
-        return np.add(terms[0], terms[1], out=out)
+        return np.asarray(np.add(terms[0], terms[1], out=out))
     if out is None:
         return terms[0].copy()
     if out is not terms[0]:
         out[...] = terms[0]
     return out
-
-
-def sum_in_pairs(communicator: Communicator, array: np.ndarray) -> np.ndarray:
-    """Replace `array` by its sum over all processes, in pairs of neighbouring ranks; returns it."""
-    if communicator.size <= 2:  # two numbers have one sum
-        return communicator.sum(array)
-    return add_in_pairs(list(communicator.gather_rows(array[None])), out=array)

@@ -11,6 +11,7 @@ other; where batch normalisation needs sums over the whole batch, its blocks tak
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
@@ -23,12 +24,13 @@ from nnad.data.dataset import Split
 from nnad.distributed import share_of
 from nnad.distributed.collective import synchronizing_batch_norm
 from nnad.distributed.lockstep import Lockstep
-from nnad.distributed.pairs import add_in_pairs, sum_in_pairs
-from nnad.layers.parameter import FlatBuffer
+from nnad.distributed.pairs import add_in_pairs
+from nnad.layers.parameter import FlatBuffer, Parameter
 from nnad.ops.noise import sharing_draws
 from nnad.optimizers.clip import norm_of
 from nnad.random import default_generator, drawing_from
 from nnad.training.evaluation import weight_of
+from nnad.training.history import History
 from nnad.training.parallel import Culprit, ParallelTrainer, has_batch_norm, run_for_the_others
 from nnad.training.state import generators
 
@@ -58,14 +60,20 @@ class BlockTrainer(ParallelTrainer):
     def prepare(self, train: Split, validation: Split | None) -> None:
         super().prepare(train, validation)
         self.sums = [[np.zeros_like(flat) for flat in self.flat_gradients] for _ in self.mine]
-        self.members: list[tuple[Any, np.random.Generator]] = []
+        self.twins: list[dict[int, Any]] = []
+
+    def fit(self, train: Split, validation: Split | None = None) -> History:
+        try:
+            return super().fit(train, validation)
+        finally:
+            self.sums, self.twins = [], []
 
     @property
     def parts(self) -> int:
         return self.blocks
 
     def sum_of_all(self, array: np.ndarray) -> np.ndarray:
-        return sum_in_pairs(self.communicator, array)
+        return self.communicator.sum_in_pairs(array)
 
     def clip_gradients(self) -> float:
         shared = self.shared
@@ -94,10 +102,17 @@ class BlockTrainer(ParallelTrainer):
                 if loss is not None:
                     weight = weight_of(block)
                     total += float(loss.data) * weight, weight
-                    culprit = culprit or self.culprit_of(loss, block)
+                    culprit = culprit or self.culprit_in(batch, loss, block)
         self.collect()
         loss_sum, weight_sum = add_in_pairs(list(totals)).tolist()
         return loss_sum, weight_sum, culprit
+
+    def culprit_in(self, batch: Batch, loss: Any, block: Batch) -> Culprit | None:
+        """What `culprit_of` finds; in the whole batch of this process, where it is found there."""
+        if math.isfinite(float(loss.data)):
+            return None
+        whole = copy.deepcopy(batch), self.batch_loss(batch)
+        return whole[::-1] if not math.isfinite(float(whole[1].data)) else (loss, block)
 
     def divided(self, batch: Batch) -> list[Batch]:
         """The blocks of this process."""
@@ -109,7 +124,8 @@ class BlockTrainer(ParallelTrainer):
             here = slice(block.start - begin, block.stop - begin)
             weight = None if batch.weight is None else batch.weight[here]
             share = block.start, block.stop, total
-            blocks.append(Batch(batch.x[here], batch.y[here], weight, share))
+            x = np.ascontiguousarray(batch.x[here])  # sums over rows in memory's order else differ
+            blocks.append(Batch(x, batch.y[here], weight, share))
         return blocks
 
     def one_by_one(self, blocks: Sequence[Batch]) -> list[Any]:
@@ -120,6 +136,7 @@ class BlockTrainer(ParallelTrainer):
         for i, block in enumerate(blocks):
             for generator, state in draws:  # each draws as for the whole batch
                 generator.bit_generator.state = state
+            self.programs.gain = 0.0
             losses.append(self.add_share(block, weight_of(block)))
             gains.append([self.programs.gain])
             self.take(i, self.model)
@@ -132,38 +149,41 @@ class BlockTrainer(ParallelTrainer):
 
     def in_turns(self, blocks: Sequence[Batch]) -> list[Any]:
         """The same for blocks that are normalised together, each by a model of its own."""
-        if not self.members:
-            self.members = [self.member(i) for i in range(len(blocks))]
-        states = [generator.bit_generator.state for generator in generators(self.model)]
+        if not self.twins:
+            self.twins = [self.parameters_again() for _ in blocks[1:]]
+        members = [(self.model, default_generator()), *map(self.member, self.twins)]
         jobs = [
-            partial(self.gradient_in_turn, *member, states, block)
-            for member, block in zip(self.members, blocks, strict=True)
+            partial(self.gradient_in_turn, *member, block)
+            for member, block in zip(members, blocks, strict=True)
         ]
         losses = Lockstep(self.communicator, len(jobs)).run(jobs)
-        for i, (model, _) in enumerate(self.members):
+        for i, (model, _) in enumerate(members):
             self.take(i, model)
         return losses
 
-    def member(self, i: int) -> tuple[Any, np.random.Generator]:
-        """A model for a block, with gradients of its own, and its default generator."""
-        if i == 0:
-            return self.model, default_generator()
-        model = copy.deepcopy(self.model)
-        for dtype, buffer in model.flatten().items():
-            values = self.model.flat[dtype].data
-            FlatBuffer.within(values, np.zeros_like(values), buffer.parameters)
-        model.flatten()
-        return model, np.random.default_rng(0)
+    def parameters_again(self) -> dict[int, Any]:
+        """For the identity of each parameter another one, of the same values in the same place."""
+        twins: dict[int, Any] = {}
+        for flat in self.model.flat.values():
+            again = [Parameter(p.data) for p in flat.parameters]
+            FlatBuffer.within(flat.data, np.zeros_like(flat.data), again)
+            twins.update(zip(map(id, flat.parameters), again, strict=True))
+        return twins
 
-    def gradient_in_turn(
-        self, model: Any, draws: np.random.Generator, states: Sequence[Any], block: Batch
-    ) -> Any:
+    def member(self, twins: dict[int, Any]) -> tuple[Any, np.random.Generator]:
+        """The model as it is now, with other parameters, and its default generator."""
+        draws = copy.deepcopy(default_generator())
+        model = copy.deepcopy(self.model, {**twins, id(default_generator()): draws})
+        model.flatten()
+        for p in self.model.parameters():
+            twins[id(p)].requires_grad = p.requires_grad
+        return model, draws
+
+    def gradient_in_turn(self, model: Any, draws: np.random.Generator, block: Batch) -> Any:
         """Leave the gradient of a block in a member's model; returns the loss."""
         weight = weight_of(block)
         assert block.share is not None
         with drawing_from(draws), sharing_draws(*block.share), synchronizing_batch_norm():
-            for generator, state in zip(generators(model), states, strict=True):
-                generator.bit_generator.state = state
             if not weight:
                 run_for_the_others(model, block)
                 return None

@@ -8,7 +8,6 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,12 @@ from nnad.training.config.locations import flat
 from nnad.training.early_stopping import BestEpoch
 from nnad.training.evaluation import predict
 from nnad.training.initial_weights import take_initial_weights
+from nnad.training.processes import (
+    kind_of_trainer,
+    limit_threads,
+    require_even_blocks,
+    threads_of,
+)
 from nnad.training.recorder import Recorder
 from nnad.training.registry import entries
 from nnad.training.report import check_report, closing_table
@@ -126,6 +131,7 @@ def run_job(
 ) -> str:
     """The same, without word of how to continue after a signal."""
     group = world()
+    require_even_blocks(config, group)
     group.timeout_seconds = config.distributed.timeout_seconds
     group.announce()
     with ExitStack() as stack:
@@ -356,55 +362,6 @@ def progress(config: Config) -> list[Callback]:
     """The progress bar, if one is wanted."""
     wanted = config.trainer.progress
     return [] if wanted is False else [Progress(always=wanted is True)]
-
-
-def kind_of_trainer(config: Config, group: Communicator) -> Callable[..., Trainer]:
-    """The class of the trainer of one of a group of processes, with the arguments of its own."""
-    blocks = config.distributed.blocks
-    if blocks is None and group.size == 1:
-        return Trainer
-    more: dict[str, Any] = {
-        "communicator": group,
-        "synchronize_batch_norm": config.distributed.batch_norm == "synchronized",
-    }
-    if blocks is None:
-        from nnad.training.parallel import ParallelTrainer
-
-        return partial(ParallelTrainer, **more)
-    from nnad.training.blocks import BlockTrainer
-
-    if blocks % group.size:
-        raise ConfigError(
-            f"{config.where('distributed', 'blocks')}: {blocks} blocks cannot be dealt out evenly "
-            f"to {group.size} processes; start 1, 2, 4, ... of them, at most {blocks}, or set "
-            "distributed.blocks=null"
-        )
-    return partial(BlockTrainer, blocks=blocks, **more)
-
-
-def threads_of(config: Config, group: Communicator) -> int | str:
-    """Threads of a process, one of a group: the cores of a machine are shared out among them.
-
-    With `distributed.blocks` among as many as there may be: products on another number of threads
-    may be rounded otherwise.
-    """
-    threads = config.trainer.threads
-    processes = config.distributed.blocks or group.local_size
-    if threads == "auto" and processes > 1:
-        return max(1, (os.cpu_count() or 1) // processes)
-    return threads
-
-
-def limit_threads(config: Config, stack: ExitStack) -> None:
-    """Hold the matrix products to the configured number of threads while `stack` is open.
-
-    Processes that share a machine share its cores.
-    """
-    threads = threads_of(config, world())
-    if threads != "auto":
-        from threadpoolctl import threadpool_limits
-
-        stack.enter_context(threadpool_limits(threads))
 
 
 # Checkpoints --------------------------------------------------------------------------------------

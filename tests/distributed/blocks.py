@@ -9,7 +9,9 @@ import nnad
 from nnad.data.dataset import Split
 from nnad.distributed import Communicator, alone, world
 from nnad.errors import DivergedError
+from nnad.layers import BatchNorm1d, Dropout, LayerNorm, Linear, Sequential
 from nnad.training.blocks import BlockTrainer
+from nnad.training.callbacks import Callback
 from nnad.training.state import restore
 from nnad.training.trainer import Trainer
 from tests.distributed.group import Snapshots, Sometimes, job, without_shared_memory
@@ -88,6 +90,69 @@ def parameters_that_only_some_blocks_reach():
     assert (one["sometimes.weight"] != start).all()
 
 
+class Changes(Callback):
+    """What training may do to a model on the way."""
+
+    def on_epoch_end(self, trainer, row):
+        dropout = next(m for m in trainer.model.modules() if isinstance(m, Dropout))
+        dropout.p /= 2
+        trainer.model[1].bias.requires_grad = trainer.epoch % 2 == 1
+
+
+def models_that_change_while_they_train():
+    x, y = np.random.default_rng(0).normal(size=(2, 24, 60))
+    draws = (nnad.random.default_generator(), 5)
+
+    def trained(kind, rng, order, **keywords):
+        nnad.seed(3)
+        model = Sequential(
+            LayerNorm(60),
+            Linear(60, 8, rng=1),
+            BatchNorm1d(8),
+            Dropout(0.4, rng=rng),
+            Linear(8, 60),
+        ).astype("float64")
+        trainer = kind(
+            model,
+            nnad.losses.mse,
+            nnad.optimizers.SGD(model.parameters(), lr=0.1),
+            epochs=4,
+            batch_size=8,
+            batching={"shuffle": False},
+            callbacks=[Changes()],
+            **keywords,
+        )
+        return trainer.fit(Split(np.asarray(x, order=order), y, None)), model
+
+    for rng, order in zip(draws, "CF", strict=True):
+        with alone():
+            one = trained(BlockTrainer, rng, order, communicator=Communicator(), blocks=4)
+            plain = trained(Trainer, rng, order)
+        assert_same_bits(one, trained(BlockTrainer, rng, order, communicator=group, blocks=4))
+        np.testing.assert_allclose(one[0]["train_loss"], plain[0]["train_loss"], rtol=1e-9)
+
+
+def all_expect_the_same_of_native_programs():
+    told = []
+
+    class Told(BlockTrainer):
+        def prepare(self, *arguments):
+            super().prepare(*arguments)
+            decide = self.programs.decide
+            self.programs.decide = lambda gain: (told.append(float(gain)), decide(gain))
+
+    weight = np.array([1.0, 1, 0, 0, 0, 0, 1, 1])  # two blocks that count, two that do not
+    model = Sequential(Linear(4, 600, rng=1), Linear(600, 2, rng=2))
+    split = Split(np.ones((8, 4), np.float32), np.ones((8, 2), np.float32), weight)
+    for communicator in (Communicator(), group):
+        optimizer = nnad.optimizers.SGD(model.parameters(), lr=0.1)
+        options = {"epochs": 1, "batch_size": 8, "communicator": communicator, "blocks": 4}
+        options["batching"] = {"shuffle": False}
+        with alone() if communicator is not group else nullcontext():
+            Told(model, nnad.losses.mse, optimizer, **options).fit(split)
+    assert told[0] == told[1] != 0
+
+
 def a_run_goes_on_in_another_number_of_processes_to_the_bit():
     def trainer_of(communicator, batch_norm, callbacks=()):
         nnad.seed(3)
@@ -137,6 +202,8 @@ CHECKS = [
     bits_are_those_of_one_process,
     blocks_train_the_model_that_whole_batches_train,
     parameters_that_only_some_blocks_reach,
+    models_that_change_while_they_train,
+    all_expect_the_same_of_native_programs,
     a_run_goes_on_in_another_number_of_processes_to_the_bit,
     divergence_is_told_alike,
 ]

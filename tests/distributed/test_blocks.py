@@ -8,11 +8,11 @@ import pytest
 import nnad
 from nnad.distributed import Communicator, all_reduce_sum, world
 from nnad.distributed.lockstep import Lockstep
-from nnad.distributed.pairs import add_in_pairs, sum_in_pairs
+from nnad.distributed.pairs import add_in_pairs
 from nnad.errors import ConfigError, NnadError
 from nnad.training.blocks import BlockTrainer
 from nnad.training.config import load_config
-from nnad.training.job import kind_of_trainer
+from nnad.training.processes import require_even_blocks
 from tests.distributed import blocks as script
 
 
@@ -48,7 +48,7 @@ def test_parts_of_a_sum_in_pairs_are_sums_in_pairs(rng):
 
 def test_one_process_is_its_own_sum():
     array = np.array([1.0, 2.0])
-    assert sum_in_pairs(Communicator(), array) is array
+    assert Communicator().sum_in_pairs(array) is array
 
 
 @pytest.mark.parametrize("members", [1, 2, 4])
@@ -85,6 +85,26 @@ def test_a_member_that_fails_ends_the_others(bad):
     assert threading.active_count() == before
 
 
+def test_an_interrupt_leaves_no_member_waiting(monkeypatch):
+    before = threading.active_count()
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        if threading.active_count() > before + 1:
+            raise KeyboardInterrupt
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Lockstep(Communicator(), 4).run([lambda: world().sum(np.ones(2))] * 4)
+    assert threading.active_count() == before
+
+
+def test_members_sum_arrays_without_axes():
+    found = Lockstep(Communicator(), 4).run([lambda: world().sum(np.array(1.5))] * 4)
+    assert [(float(total), total.shape) for total in found] == [(6.0, ())] * 4
+
+
 def test_members_that_need_different_sums_are_told():
     def job(i):
         for _ in range(i):
@@ -108,7 +128,9 @@ def test_processes_divide_the_blocks(tmp_path):
 
     path = tmp_path / "a.yaml"
     path.write_text("data: {name: iris}\nmodel: [Linear]\nloss: mse\ndistributed: {blocks: 4}\n")
-    with pytest.raises(ConfigError, match=r"a.yaml:4: .*4 blocks .* to 3 processes; start 1, 2, 4"):
-        kind_of_trainer(load_config(path, []), Three())
+    with pytest.raises(
+        ConfigError, match=r"a.yaml:4: .*4 blocks .* to 3 processes; start one of 1, 2, 4, or set"
+    ):
+        require_even_blocks(load_config(path, []), Three())
     with pytest.raises(ValueError, match="power of two that the 3 processes divide, got 4"):
         script.job(BlockTrainer, False, False, communicator=Three(), blocks=4)

@@ -76,6 +76,8 @@ def test_a_config_in_blocks_gives_the_same_bits(mpiexec, tmp_path, config):
     alone, two, four, apart = (losses(run) for run in runs)
     assert alone == two == four
     assert alone != apart  # whose roundings are others: else nothing was compared
+    done = mpiexec(3, "-m", "mpi4py", "-m", "nnad", "evaluate", "runs/p2")  # where none are needed
+    assert done.returncode == 0, done.stderr
     weights = [(run / "checkpoints/best.safetensors").read_bytes() for run in runs[:3]]
     assert weights[0] == weights[1] == weights[2]
 

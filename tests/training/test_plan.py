@@ -74,6 +74,9 @@ TOTALS = 6 * 8  # loss, weight, lacking gradients, divergence and two signals
         (NORM, False, [8, 256, 256, 256, 256, TOTALS, GRADIENT + 2 * 256]),
         (f"{NORM};distributed.batch_norm=local", False, [TOTALS, GRADIENT + 2 * 256]),
         ("trainer.accumulate=3", False, [TOTALS, GRADIENT]),
+        ("distributed.blocks=4", False, [TOTALS, GRADIENT]),
+        ("distributed.blocks=2", False, [TOTALS, GRADIENT]),  # as if there were none
+        (f"{NORM};distributed.blocks=8", True, [8, *[256] * 4, TOTALS, 64, 0, 0]),
     ],
 )
 def test_the_messages_of_a_step_are_counted(change, together, expected):

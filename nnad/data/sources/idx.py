@@ -34,7 +34,7 @@ def load_idx(options: Options) -> Raw:
     """Images and labels in IDX files; a folder's train- and t10k- files are training and test."""
     path = options.locate()
     pairs = _pairs_in(path) if path.is_dir() else [(path, _labels_of(path, options))]
-    images, labels = zip(*(_read_pair(*pair) for pair in pairs), strict=True)
+    images, labels = zip(*[_read_pair(*pair) for pair in pairs], strict=True)
     shapes = {array.shape[1:] for array in images}
     if len(shapes) > 1:
         raise DataError(f"{path}: training and test inputs differ in shape: {sorted(shapes)}")

@@ -273,7 +273,7 @@ class Distributed(Section):
     def _is_a_power_of_two(cls, value: int | None) -> int | None:
         if value is not None and value & (value - 1):
             raise PydanticCustomError(
-                "power_of_two", "is not a power of two; choose 2, 4, 8, ..., or null for none"
+                "power_of_two", "is not a power of two; choose 1, 2, 4, 8, ..., or null for none"
             )
         return value
 

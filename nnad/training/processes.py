@@ -1,0 +1,75 @@
+"""What a job's configuration says about a group of processes that do it together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from nnad.distributed import Communicator, world
+from nnad.errors import ConfigError
+from nnad.training.config import Config
+from nnad.training.trainer import Trainer
+
+__all__ = ["kind_of_trainer", "limit_threads", "require_even_blocks", "threads_of"]
+
+
+def require_even_blocks(config: Config, group: Communicator) -> None:
+    """Raise a ConfigError if the blocks of a batch cannot be dealt out evenly to processes."""
+    blocks = config.distributed.blocks
+    if blocks is not None and blocks % group.size:
+        counts = ", ".join(str(2**k) for k in range(blocks.bit_length()))
+        raise ConfigError(
+            f"{config.where('distributed', 'blocks')}: {blocks} blocks cannot be dealt out evenly "
+            f"to {group.size} processes; start one of {counts}, or set distributed.blocks=null"
+        )
+
+
+def kind_of_trainer(config: Config, group: Communicator) -> Callable[..., Trainer]:
+    """The class of the trainer of one of a group of processes, with the arguments of its own.
+
+    Where blocks cannot be dealt out evenly, which only what does not train allows, there are none.
+    """
+    blocks = config.distributed.blocks
+    if blocks is not None and blocks % group.size:
+        blocks = None
+    if blocks is None and group.size == 1:
+        return Trainer
+    more: dict[str, Any] = {
+        "communicator": group,
+        "synchronize_batch_norm": config.distributed.batch_norm == "synchronized",
+    }
+    if blocks is None:
+        from nnad.training.parallel import ParallelTrainer
+
+        return partial(ParallelTrainer, **more)
+    from nnad.training.blocks import BlockTrainer
+
+    return partial(BlockTrainer, blocks=blocks, **more)
+
+
+def threads_of(config: Config, group: Communicator) -> int | str:
+    """Threads of a process, one of a group: the cores of a machine are shared out among them.
+
+    With `distributed.blocks` among as many as there may be: products on another number of threads
+    may be rounded otherwise.
+    """
+    threads = config.trainer.threads
+    processes = config.distributed.blocks or group.local_size
+    if threads == "auto" and processes > 1:
+        return max(1, (os.cpu_count() or 1) // processes)
+    return threads
+
+
+def limit_threads(config: Config, stack: ExitStack) -> None:
+    """Hold the matrix products to the configured number of threads while `stack` is open.
+
+    Processes that share a machine share its cores.
+    """
+    threads = threads_of(config, world())
+    if threads != "auto":
+        from threadpoolctl import threadpool_limits
+
+        stack.enter_context(threadpool_limits(threads))
