@@ -21,6 +21,7 @@ import json
 import math
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -210,18 +211,30 @@ def decode(content: bytes, path: Path) -> Any:
             "it comes from another version of nnad"
         )
     try:
+        require_apart(header.values(), len(data))
         arrays = {name: read_array(entry, data) for name, entry in header.items()}
         return unpack(json.loads(metadata["state"]), arrays)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path}: malformed checkpoint: {error!r}") from None
+
+
+def require_apart(entries: Iterable[dict[str, Any]], size: int) -> None:
+    """Raise unless the arrays take up the data one after the other, so none is read twice."""
+    end = 0
+    for begin, after in sorted(entry["data_offsets"] for entry in entries):
+        if begin != end or after < begin:
+            raise ValueError(f"arrays at {begin}..{after} after {end}: they overlap or leave gaps")
+        end = after
+    if end != size:
+        raise ValueError(f"arrays of {end} bytes in {size} bytes of data")
 
 
 def read_array(entry: dict[str, Any], data: memoryview) -> np.ndarray:
     """One array of a checkpoint, its place and size checked before memory is taken."""
     dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     begin, end = entry["data_offsets"]
-    if not 0 <= begin <= end <= len(data) or min(shape, default=0) < 0:
-        raise ValueError(f"offsets {begin}..{end}, shape {shape}, in {len(data)} bytes of data")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an axis of a negative length in the shape {shape}")
     return np.frombuffer(data[begin:end], dtype).reshape(shape).copy()
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from nnad.autodiff.tensor import value_of
-from nnad.data.dataset import Meta
 from nnad.data.tokenizers import Tokenizer, from_state
 from nnad.errors import UserError
-from nnad.training import checkpoint
 from nnad.training.evaluation import evaluating
+from nnad.training.forgery import load_meta
 from nnad.training.inference import load_weights, open_run
 from nnad.training.network import build_model
 
@@ -42,7 +41,7 @@ def generate_text(
         UserError: there is no such run, it is no language model, or the prompt cannot be read.
     """
     folder, config = open_run(path)
-    meta = Meta.from_state(**checkpoint.load(folder.preprocessing))
+    meta = load_meta(folder)
     if meta.task != "language_model":
         raise UserError(
             f"{folder.config}: was trained on the data source {config.data.name}; only a run on "

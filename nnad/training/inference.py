@@ -19,6 +19,7 @@ from nnad.training import checkpoint
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
 from nnad.training.crew.trials import Trial, name_of, read_trials
+from nnad.training.forgery import MALFORMED, load_meta
 from nnad.training.job import load_data, make_trainer, require_same_data
 from nnad.training.network import build_model
 from nnad.training.parallel import predict_together
@@ -101,7 +102,7 @@ def predict_file(path: str, rows: str, output: str) -> int:
 def predict_rows(path: str, rows: str) -> tuple[np.ndarray, Meta, Config]:
     """The answers of a single run for the rows of a file, and what tells what they mean."""
     folder, config = open_run(path)
-    meta = Meta.from_state(**checkpoint.load(folder.preprocessing))
+    meta = load_meta(folder)
     if meta.task == "language_model":
         raise UserError(f"{folder.config}: a language model writes text: nnad generate {path}")
     options = config.data.options
@@ -115,9 +116,7 @@ def predict_rows(path: str, rows: str) -> tuple[np.ndarray, Meta, Config]:
 
 def require_one_data(runs: Sequence[str]) -> None:
     """Raise a UserError if files have changed between runs whose results belong together."""
-    prints = [
-        Meta.from_state(**checkpoint.load(RunFolder(run).preprocessing)).fingerprint for run in runs
-    ]
+    prints = [load_meta(RunFolder(run)).fingerprint for run in runs]
     for run, found in zip(runs[1:], prints[1:], strict=True):
         changed = [name for name, digest in found.items() if prints[0].get(name) != digest]
         if changed:
@@ -184,9 +183,12 @@ def best_weights(folder: RunFolder) -> dict[str, np.ndarray]:
     problem = None
     if folder.best.exists():
         try:
-            return {k: v for k, v in checkpoint.load(folder.best).items() if k[0] != "$"}
+            saved = checkpoint.load(folder.best)
+            return {name: saved[name] for name in saved if not name.startswith("$")}
         except CheckpointError as error:
             problem = error
+        except MALFORMED:
+            problem = CheckpointError(f"{folder.best}: holds no weights")
     elif not folder.has_checkpoint:
         raise CheckpointError(f"{folder.path}: no checkpoint yet; train it with --resume")
     try:
@@ -195,7 +197,10 @@ def best_weights(folder: RunFolder) -> dict[str, np.ndarray]:
         raise CheckpointError([*(problem.problems if problem else []), *error.problems]) from None
     if problem is not None:
         warnings.warn(f"{problem}; using the best weights in {folder.last}", stacklevel=2)
-    return state["best"]["weights"] or state["model"]
+    try:
+        return state["best"]["weights"] or state["model"]
+    except MALFORMED as error:
+        raise CheckpointError(f"{folder.last}: holds no weights; train it anew") from error
 
 
 def require_place(output: Path, rows: str) -> None:

@@ -28,6 +28,7 @@ from nnad.training.config import Config, load_config, to_yaml
 from nnad.training.config.locations import flat
 from nnad.training.early_stopping import BestEpoch
 from nnad.training.evaluation import predict
+from nnad.training.forgery import MALFORMED, load_meta, require_state_like
 from nnad.training.initial_weights import take_initial_weights
 from nnad.training.processes import (
     kind_of_trainer,
@@ -88,7 +89,7 @@ def resume(path: str, overrides: Sequence[str], interruption: Interruption) -> s
             return train(config, folder, None, interruption)
         state = checkpoint.load_newest(folder.last)
         length = {"epochs": config.trainer.epochs, "steps": config.trainer.steps}
-        if state["finished"] == length and folder.summary.exists():
+        if state.get("finished") == length and folder.summary.exists():
             return f"{folder.path} is finished after {state['counters']['epoch']} epochs"
         if overrides:
             world().lead(lambda: folder.write_config(to_yaml(config)))
@@ -380,7 +381,7 @@ def preprocessing_state(meta: Meta) -> dict[str, Any]:
 
 def require_same_data(folder: RunFolder, data: DataSplits) -> None:
     """Raise a UserError if files have changed since the run began: its parts would be others."""
-    saved = Meta.from_state(**checkpoint.load(folder.preprocessing)).fingerprint
+    saved = load_meta(folder).fingerprint
     changed = [name for name, digest in data.meta.fingerprint.items() if saved.get(name) != digest]
     if changed:
         raise UserError(
@@ -396,8 +397,9 @@ def take_up(
     """Put a trainer where a checkpoint was taken, after making sure that both belong together."""
     require_same_data(folder, data)
     try:
+        require_state_like(state, capture(trainer, copy=False))
         restore(trainer, state)
-    except (ValueError, KeyError, TypeError, NnadError) as error:
+    except (*MALFORMED, NnadError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"{folder.last}: the checkpoint does not fit {folder.config}: {reason}"

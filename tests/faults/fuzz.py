@@ -15,7 +15,7 @@ import resource
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -25,7 +25,13 @@ try:
 except ImportError:
     atheris = None
 
-with atheris.instrument_imports(include=["nnad", "yaml"]) if atheris else nullcontext():
+
+def guided() -> AbstractContextManager[object]:
+    """Within the block modules are imported so that what they reach can be seen."""
+    return atheris.instrument_imports(include=["nnad", "yaml"]) if atheris else nullcontext()
+
+
+with guided():
     from tests.faults.readers import READERS, REFUSALS, SEEDS
     from tests.faults.splices import SPLICES
 
@@ -40,8 +46,9 @@ class Target:
         self.folder = Path(tempfile.mkdtemp())
         self.end = time.process_time() + seconds
         self.cases = self.refused = 0
-        for content in SEEDS[name]:  # imports
-            READERS[name](content, self.folder)
+        with guided():
+            for content in SEEDS[name]:  # imports
+                READERS[name](content, self.folder)
 
     def __call__(self, content: bytes) -> None:
         if time.process_time() > self.end:

@@ -11,6 +11,7 @@ import gzip
 import importlib.util
 import io
 import os
+import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -82,6 +83,20 @@ def read_checkpoint(content: bytes, folder: Path) -> Any:
     return checkpoint.decode(content, folder / "last.safetensors")
 
 
+def read_forged(content: bytes, folder: Path) -> Any:
+    """A checkpoint whose header is text to change, and whose checksum is right nevertheless."""
+    text, _, data = content.partition(b"\n")
+    head = len(text).to_bytes(8, "little") + text
+    digest = checkpoint.digest_of(head, data).encode()
+    sealed = head.replace(checkpoint.NO_DIGEST.encode(), digest, 1) + data
+    return checkpoint.decode(sealed, folder / "last.safetensors")
+
+
+def read_zipped(content: bytes, folder: Path) -> Any:
+    """An IDX file that is packed after it was changed."""
+    return read_idx(gzip.compress(content, 1, mtime=0), folder)
+
+
 def read_weights(content: bytes, folder: Path) -> Any:
     from nnad.layers import Linear
 
@@ -113,6 +128,13 @@ def _checkpoint() -> bytes:
     return head + b"".join(array.tobytes() for array in arrays)
 
 
+def _forged() -> bytes:
+    whole = _checkpoint()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    head = re.sub(rb"[0-9a-f]{64}", checkpoint.NO_DIGEST.encode(), whole[8:end])
+    return head + b"\n" + whole[end:]
+
+
 def _weights() -> bytes:
     from safetensors.numpy import save
 
@@ -140,6 +162,7 @@ IMAGES = [
     ),
     base64.b64decode("R0lGODdhAgACAIEAAAcHBwAAAAAAAAAAACwAAAAAAgACAAAIBgABCAQQEAA7"),
 ]
+IDX = idx(np.arange(6 * 4).reshape(6, 2, 2))
 READERS: dict[str, Reader] = {
     "config": read_config,
     "csv": read_source("csv", ".csv", target="y", missing="impute", stratify=False),
@@ -148,7 +171,9 @@ READERS: dict[str, Reader] = {
     "npy": read_source("npy", ".npy", task="autoencoder"),
     "text": read_source("text", ".txt", context=4),
     "idx": read_idx,
+    "zipped-idx": read_zipped,
     "checkpoint": read_checkpoint,
+    "forged-checkpoint": read_forged,
     "weights": read_weights,
 }
 SEEDS: dict[str, list[bytes]] = {
@@ -158,8 +183,10 @@ SEEDS: dict[str, list[bytes]] = {
     "npz": [_npz()],
     "npy": [_npy()],
     "text": [b"to be or not to be, that is the question: " * 4],
-    "idx": [idx(np.arange(6 * 4).reshape(6, 2, 2)), gzip.compress(idx(np.arange(6)[:, None]))],
+    "idx": [IDX, gzip.compress(idx(np.arange(6)[:, None]))],
+    "zipped-idx": [IDX],
     "checkpoint": [_checkpoint()],
+    "forged-checkpoint": [_forged()],
     "weights": [_weights()],
 }
 if importlib.util.find_spec("PIL"):
