@@ -57,6 +57,13 @@ def _padded(x: np.ndarray, padding: Sizes, fill: float, place: Any) -> np.ndarra
     return full
 
 
+def _least(dtype: np.dtype[Any]) -> float:
+    """What no element of this dtype is less than."""
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype).min)
+    return False if dtype.kind == "b" else -np.inf
+
+
 def _inside(padding: Sizes, sizes: Sizes) -> tuple[slice, ...]:
     return (slice(None), *(slice(p, p + n) for p, n in zip(padding, sizes, strict=True)))
 
@@ -81,7 +88,7 @@ def _max_pool(
     x: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
 ) -> np.ndarray:
     outputs = _outputs(x.shape[1:-1], kernel, stride, padding)
-    padded = _padded(x, padding, -np.inf, place)
+    padded = _padded(x, padding, _least(x.dtype), place)
     y = _joined(np.maximum, padded, kernel, stride, outputs, place)
     return place(np.positive, y) if math.prod(kernel) == 1 else y
 
@@ -90,7 +97,7 @@ def _hits(
     x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Sizes, place: Any = FRESH
 ) -> np.ndarray:
     """For each position in the window, where its element is the maximum: (positions, *y.shape)."""
-    padded = _padded(x, padding, -np.inf, place)
+    padded = _padded(x, padding, _least(x.dtype), place)
     positions = _positions(kernel, stride, y.shape[1:-1])
     hits = place(np.empty, (len(positions), *y.shape), bool)
     part = place(np.empty, y.shape, padded.dtype)
