@@ -48,6 +48,11 @@ SUMS = 8  # at most so many stretches of the batch are summed apart in a kernel'
 
 def _check(x_channels: int, w: Any, groups: int) -> None:
     inputs, outputs = w.shape[-2:]
+    if not inputs or not outputs:
+        raise ShapeError(
+            f"a kernel of shape {w.shape} has {inputs} input and {outputs} output channels, "
+            "expected 1 or more of each; leave such a convolution out"
+        )
     if x_channels != inputs * groups or outputs % groups:
         raise ShapeError(
             f"{x_channels} input channels do not fit a kernel of shape {w.shape}"
