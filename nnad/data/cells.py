@@ -7,6 +7,7 @@ never in memory as a whole.
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
@@ -166,8 +167,7 @@ class CsvReader:
                             rows += len(next(iter(chunk.values()), ()))
                             yield chunk
             except UnicodeDecodeError as error:
-                where = f"{path}:{line_of_bad_byte(path)}"
-                raise DataError(f"{where}: not UTF-8 ({error.reason})") from None
+                raise DataError(not_utf8(path, error.reason)) from None
             except csv.Error as error:
                 where = f"{path}:{self._line}"
                 raise DataError(f"{where}: {error}{quote_hint(self._line, reader)}") from None
@@ -268,15 +268,22 @@ def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:
     return names
 
 
-def line_of_bad_byte(path: Path) -> int:
-    """The line of a file that is not UTF-8."""
+def not_utf8(path: Path, reason: str) -> str:
+    """What is wrong with a file that is not UTF-8: where, or which encoding it has."""
     with path.open("rb") as file:
+        start = file.read(2)
+        if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return (
+                f"{path}: the file is UTF-16, expected UTF-8: save it as UTF-8 (Excel: CSV UTF-8) "
+                "or convert it (iconv -f UTF-16 -t UTF-8)"
+            )
+        file.seek(0)
         for number, line in enumerate(file, 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:
-                return number
-    return number
+                return f"{path}:{number}: not UTF-8 ({reason})"
+    return f"{path}: not UTF-8 ({reason})"
 
 
 class Builder:

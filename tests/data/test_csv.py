@@ -298,6 +298,13 @@ def test_not_utf8_is_told_with_its_line(tmp_path) -> None:
     assert problems(path) == [f"{path}:3: not UTF-8 (invalid continuation byte)"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_called_so(encoding, tmp_path) -> None:
+    (problem,) = problems(write(tmp_path, "\ufeff" + ROWS, encoding))
+    assert "the file is UTF-16, expected UTF-8" in problem
+    assert "iconv -f UTF-16 -t UTF-8" in problem
+
+
 def test_cells_beyond_all_measure_are_refused(tmp_path) -> None:
     path = write(tmp_path, "a,label\n" + "1" * 200_000 + ",x\n")
     assert problems(path) == [f"{path}:2: field larger than field limit (131072)"]
