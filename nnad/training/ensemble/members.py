@@ -128,8 +128,7 @@ def members_anew(
     """`start` in the process that leads."""
     config = load_config(path, overrides)
     settings = kind.settings(config, count or kind.count(config))
-    with alone():  # what is wrong in one is wrong in all: told once, before there is a folder
-        check(path, [*overrides, *override_texts(settings[0])])
+    check_one(path, overrides, settings[0])  # before there is a folder
     folder = Path(kind.folder) / config.output.name
     with made_room(folder, MEMBERS, f"nnad {kind.command}", overwrite, command(kind, folder)):
         trials = [Trial(i, values) for i, values in enumerate(settings)]
@@ -148,7 +147,7 @@ def resume(kind: Kind, path: str, tell: Tell) -> str:
         tell: is given a line whenever a run has come to an end.
 
     Raises:
-        UserError: there is nothing of the kind.
+        UserError: there is nothing of the kind, or something is wrong in all that is left.
     """
     return led(lambda: members_on(kind, Path(path), tell), world())
 
@@ -170,7 +169,16 @@ def members_on(kind: Kind, folder: Path, tell: Tell) -> str:
         for trial in trials:
             if trial.status in ("lost", "failed"):
                 trial.status = "waiting"
+        left = [trial for trial in trials if trial.status != "done"]
+        if len(left) > 1:
+            check_one(str(folder / "base.yaml"), [], left[0].values)
         return members(kind, folder, workers, trials, tell).run()
+
+
+def check_one(path: str, overrides: Sequence[str], settings: dict[str, Any]) -> None:
+    """Try one run's data and model: what is wrong in one is wrong in all, and so told once."""
+    with alone():  # the other processes wait
+        check(path, [*overrides, *override_texts(settings)])
 
 
 def members(kind: Kind, folder: Path, workers: int, trials: list[Trial], tell: Tell) -> Members:

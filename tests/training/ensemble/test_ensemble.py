@@ -360,6 +360,21 @@ def test_folds_of_data_that_changed_in_between_are_not_averaged(place):
         ensemble.resume(ensemble.CROSSVAL, "crossvals/mix", print)
 
 
+def test_a_mistake_of_all_that_is_left_is_told_once(place):
+    (place / "csv.yaml").write_text(CSV_JOB)
+    write_table(40)
+    started(ensemble.CROSSVAL, "csv.yaml", overrides=["output.name=moved"])
+    trials = place / "crossvals/moved/trials.json"
+    trials.write_text(trials.read_text().replace('"done"', '"failed"'))
+    shutil.rmtree(place / "crossvals/moved/trials")
+    shutil.move("rows.csv", "elsewhere.csv")
+    with pytest.raises(UserError, match=r"rows\.csv") as error:
+        ensemble.resume(ensemble.CROSSVAL, "crossvals/moved", print)
+    assert len(error.value.problems) == 1
+    shutil.move("elsewhere.csv", "rows.csv")
+    assert "3 of 3" in ensemble.resume(ensemble.CROSSVAL, "crossvals/moved", print)
+
+
 def test_an_ensemble_on_one_fold_is_scored_on_its_test_part(place):
     table = started(
         ensemble.ENSEMBLE, count=2, overrides=["data.folds=3", "data.fold=1", "output.name=one"]
