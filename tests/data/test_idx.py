@@ -48,6 +48,7 @@ DAMAGED = {
     "short": (GOOD[:-1], r"says \(2, 3\), 6 bytes; the file has only 5"),
     "long": (GOOD + b"!", "6 bytes; the file has more"),
     "huge": (b"\0\0\x08\x04" + b"\xff" * 16, "at most 4,294,967,296"),
+    "nothing": (b"\0\0\x08\3" + b"\0" * 4 + b"\xff" * 8, r"says \(0, 4294967295, .* nothing"),
     "gzip cut": (gzip.compress(GOOD)[:-9], "cannot be read"),
     "gzip broken": (gzip.compress(GOOD)[:10] + b"\xff" * 20, "cannot be read"),
 }

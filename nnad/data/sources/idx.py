@@ -87,6 +87,8 @@ def _read(file: BinaryIO | gzip.GzipFile, path: Path, most_bytes: int = MAX_BYTE
     if len(header) < 4 * axes:
         raise DataError(f"{path}: the file ends within its header")
     shape = struct.unpack(f">{axes}I", header)
+    if 0 in shape:
+        raise DataError(f"{path}: the header says {shape}: there is nothing in the file")
     dtype = np.dtype(DTYPES[magic[2]])
     size = dtype.itemsize
     for length in shape:  # exact, unlike a product of fixed-width integers
