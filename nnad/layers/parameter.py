@@ -72,7 +72,12 @@ class Parameter(Tensor):
 
     @property
     def grad(self) -> np.ndarray | None:
-        """The gradient, or None before the first backward pass and after `zero_grad`."""
+        """The gradient, or None before the first backward pass and after `zero_grad`.
+
+        In a flat buffer, where models that are trained or compiled have them, it is its place in
+        memory: later backward passes change what was read, even after `p.grad = None`, so copy it
+        to keep it.
+        """
         return gradient_of(self.leaf)
 
     @grad.setter

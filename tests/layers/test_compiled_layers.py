@@ -69,3 +69,26 @@ def test_compiled_equals_eager(kind: Any, row: Row) -> None:
         assert (a is None) == (b is None)
         if a is not None:
             np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gradient_that_was_read_changes_with_the_next_unless_it_is_copied(compiled: bool) -> None:
+    layer = L.Linear(1, 1, bias=False).astype("float64")
+    layer.flatten()
+
+    def step(x: Any) -> Any:
+        loss = layer(x).sum()
+        loss.backward()
+        return loss
+
+    call = nnad.compile(step) if compiled else step
+    seen = []
+    for value in (2.0, 3.0, 5.0):
+        layer.weight.grad = None
+        call(nnad.Tensor([[value]]))
+        seen.append((layer.weight.grad, layer.weight.grad.copy()))
+    assert [(float(view.item()), float(copy.item())) for view, copy in seen] == [
+        (5.0, 2.0),
+        (5.0, 3.0),
+        (5.0, 5.0),
+    ]
