@@ -56,11 +56,19 @@ class OneThread:
         return self._get()
 
     def __enter__(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._before = self._get()
-                self._set(1)
-            self._users += 1
+        inside = False
+        try:
+            with self._lock:
+                if self._users == 0:
+                    self._before = self._get()
+                self._users += 1
+                inside = True
+                if self._users == 1:
+                    self._set(1)
+        except BaseException:  # Ctrl-C: after an error here, `with` does not call `__exit__`
+            if inside:
+                self.__exit__()
+            raise
 
     def __exit__(self, *exc: object) -> None:
         with self._lock:

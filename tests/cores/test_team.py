@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nnad.cores import team
-from nnad.cores.blas import numpy_blas
+from nnad.cores.blas import OneThread, numpy_blas
 from nnad.ops import pool, window
 
 BLAS = numpy_blas()
@@ -82,6 +82,47 @@ def test_an_error_is_raised_when_all_is_done_and_harms_nothing(bad: int, allow: 
         assert sorted(done) == sorted({0, 1, 2, 3} - {bad})
     assert BLAS is not None
     assert (BLAS.on_one_thread._users, team.threads()) == (0, 2)
+
+
+class Interrupted:
+    """A lock, or BLAS with four threads: Ctrl-C comes right after one of their calls."""
+
+    def __init__(self, after: str) -> None:
+        self.after, self.number, self.lock = after, 4, threading.Lock()
+
+    def come(self, call: str) -> None:
+        if call == self.after:
+            self.after = ""
+            raise KeyboardInterrupt
+
+    def get(self) -> int:
+        number = self.number
+        self.come("get")
+        return number
+
+    def set(self, number: int) -> None:
+        self.number = number
+        self.come("set")
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.lock.release()
+        self.come("release")
+
+
+@pytest.mark.parametrize("after", ["get", "set", "release"])
+def test_ctrl_c_on_the_way_in_leaves_blas_its_threads(after: str) -> None:
+    blas = Interrupted(after)
+    one_thread: Any = OneThread(blas.get, blas.set)
+    one_thread._lock = blas
+    with pytest.raises(KeyboardInterrupt), one_thread:
+        raise AssertionError("inside")
+    assert (blas.number, one_thread._users) == (4, 0)
+    with one_thread:
+        assert blas.number == 1
+    assert blas.number == 4
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")
