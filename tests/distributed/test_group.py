@@ -21,6 +21,13 @@ LONG = (
     "multi_label",
     "quantile_regression",
 )
+IN_BLOCKS = (
+    "resnet_small",
+    "tabular",
+    "tabular_realmlp_classes",
+    "quantile_regression",
+    "autoencoder",
+)
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
@@ -64,7 +71,7 @@ def test_a_config_trains_alike_in_1_2_and_4_processes(mpiexec, tmp_path, config,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["resnet_small", "tabular"])
+@pytest.mark.parametrize("config", IN_BLOCKS)
 def test_a_config_in_blocks_gives_the_same_bits(mpiexec, tmp_path, config):
     job = ("--config", f"{config}.yaml", *SHORT, "trainer.epochs=5")
     for processes in (1, 2, 4):
