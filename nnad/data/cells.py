@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,7 @@ MISSING = frozenset(
     "|#N/A|#NA|-NaN|-nan|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null|?".split("|")  # noqa: SIM905
 )
 MISSING_NUMBERS = frozenset(text.lower() for text in MISSING)
+ESCAPED = re.compile(r'[^"]*(?:""[^"]*)*')  # up to the quote that closes a cell
 TOLD = 50  # problems of a kind
 
 
@@ -146,6 +148,7 @@ class CsvReader:
         self.header: list[str] = []
         self.builders: dict[int, Builder] = {}
         self._underscores = False  # whether there was one in any line
+        self._last = ""  # the line read last
         self._line = 1  # where the record that is read starts: one in quotes may go on for many
 
     def chunks(self) -> Iterator[dict[int, np.ndarray]]:
@@ -193,6 +196,7 @@ class CsvReader:
                     f"{file.name}:{number}: a line of more than {LONGEST_LINE:,} characters"
                 )
             self._underscores = self._underscores or "_" in line
+            self._last = line
             yield line
             number += 1
 
@@ -224,6 +228,9 @@ class CsvReader:
             rows, lines, started = [], [], reader.line_num
             for row in islice(reader, most):
                 if len(row) == width:
+                    if reader.line_num > self._line and is_swallowed(self._last, self.delimiter):
+                        what = f"a quote is not closed: its cell goes on to line {reader.line_num}"
+                        self.problems.add("quotes", f"{path}:{self._line}: {what}")
                     rows.append(row)
                     lines.append(self._line)
                 elif row:
@@ -246,6 +253,19 @@ def quote_hint(start: int, reader: Any) -> str:
     """What may be wrong with a record that goes on after the line in which it starts."""
     end = reader.line_num
     return f" (it goes on to line {end}: is a quote not closed?)" if end > start else ""
+
+
+def is_swallowed(line: str, delimiter: str | None) -> bool:
+    """Whether a cell in quotes that ends in `line`, or with the file, began with a stray quote.
+
+    What is meant to open a cell of this line closes that one: it stands after a delimiter and
+    before a text. No file has that whose quotes are right.
+    """
+    found = ESCAPED.match(line)
+    end = found.end() if found else 0
+    before, after = line[end - 1 : end], line[end + 1 : end + 2]
+    opens = before in ("", delimiter) and after not in ("", delimiter, "\r", "\n")
+    return opens or end == len(line)
 
 
 def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:

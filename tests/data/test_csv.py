@@ -319,6 +319,28 @@ def test_a_quote_that_is_not_closed_is_told_where_it_is_opened(tmp_path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("rest", "end"),
+    [
+        ("3,x\n4,y\n", 6),  # never closed
+        ('3,x\n4,"y"\n5,z\n', 6),
+        ('3,"","x\n",4,"y"\n', 5),
+    ],
+)
+def test_a_quote_that_swallows_rows_is_told(rest, end, tmp_path) -> None:
+    path = write(tmp_path, 'a,label\n1,x\n\n2,"y\n' + rest)
+    assert f"{path}:4: a quote is not closed: its cell goes on to line {end}" in problems(path)
+
+
+def test_cells_with_quotes_and_lines_are_not_taken_for_swallowed_rows(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    cells = ["".join(rng.choice([*'ab,"\n'], 7)) for _ in range(4000)]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["a", "b"], *zip(cells[::2], cells[1::2], strict=True)])
+    table = read_csv(tmp_path / "a.csv", delimiter=",", categorical=["a", "b"])
+    assert len(table) == 2000
+
+
 def test_a_folder_is_no_file(tmp_path) -> None:
     assert problems(tmp_path) == [f"{tmp_path}: cannot be read: Is a directory"]
 
