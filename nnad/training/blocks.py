@@ -29,7 +29,6 @@ from nnad.layers.parameter import FlatBuffer, Parameter
 from nnad.ops.noise import sharing_draws
 from nnad.optimizers.clip import norm_of
 from nnad.random import default_generator, drawing_from
-from nnad.training.evaluation import weight_of
 from nnad.training.history import History
 from nnad.training.parallel import Culprit, ParallelTrainer, has_batch_norm, run_for_the_others
 from nnad.training.state import generators
@@ -100,7 +99,7 @@ class BlockTrainer(ParallelTrainer):
             losses = self.in_turns(blocks) if together else self.one_by_one(blocks)
             for total, loss, block in zip(totals, losses, blocks, strict=True):
                 if loss is not None:
-                    weight = weight_of(block)
+                    weight = self.weight_of(block)
                     total += float(loss.data) * weight, weight
                     culprit = culprit or self.culprit_in(batch, loss, block)
         self.collect()
@@ -137,7 +136,7 @@ class BlockTrainer(ParallelTrainer):
             for generator, state in draws:  # each draws as for the whole batch
                 generator.bit_generator.state = state
             self.programs.gain = 0.0
-            losses.append(self.add_share(block, weight_of(block)))
+            losses.append(self.add_share(block, self.weight_of(block)))
             gains.append([self.programs.gain])
             self.take(i, self.model)
             if i == 0:
@@ -181,7 +180,7 @@ class BlockTrainer(ParallelTrainer):
 
     def gradient_in_turn(self, model: Any, draws: np.random.Generator, block: Batch) -> Any:
         """Leave the gradient of a block in a member's model; returns the loss."""
-        weight = weight_of(block)
+        weight = self.weight_of(block)
         assert block.share is not None
         with drawing_from(draws), sharing_draws(*block.share), synchronizing_batch_norm():
             if not weight:

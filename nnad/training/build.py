@@ -171,6 +171,7 @@ def _bound(kind: str, component: Component) -> Callable[..., Any]:
             prediction = prediction[..., 0]
         return function(prediction, target, **keywords)
 
+    compare.__wrapped__ = function  # with the arguments
     return compare
 
 

@@ -10,19 +10,13 @@ import numpy as np
 
 from nnad.autodiff import no_grad
 from nnad.autodiff.tensor import value_of
-from nnad.data.batches import Batch
 from nnad.distributed import share_of
 from nnad.errors import CannotCompile
 
-__all__ = ["evaluating", "predict", "weight_of"]
+__all__ = ["evaluating", "predict"]
 
 COMPILED_FROM_BATCHES = 8
 PREDICTION_ROWS = 512  # at least: larger batches than in training make better use of the machine
-
-
-def weight_of(batch: Batch) -> float:
-    """The sum of the weights of a batch's rows: what its mean loss counts for."""
-    return len(batch.y) if batch.weight is None else float(batch.weight.sum(dtype=np.float64))
 
 
 @contextmanager

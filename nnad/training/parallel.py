@@ -29,11 +29,12 @@ from nnad.distributed import Communicator
 from nnad.distributed.collective import synchronizing_batch_norm
 from nnad.errors import DivergedError, NnadError
 from nnad.layers import BatchNorm1d, BatchNorm2d
+from nnad.losses.divisor import count_rows
 from nnad.ops.noise import sharing_draws
 from nnad.optimizers.clip import norm_of, scale_to_norm
 from nnad.training.callbacks import Interruption
 from nnad.training.diagnosis import is_finite
-from nnad.training.evaluation import predict, weight_of
+from nnad.training.evaluation import predict
 from nnad.training.history import History
 from nnad.training.shared import SharedParameters
 from nnad.training.step_programs import StepPrograms
@@ -111,7 +112,8 @@ class ParallelTrainer(Trainer):
 
     def counts(self, batch: Batch) -> bool:
         """Whether any row of a batch counts, of whichever process."""
-        return batch.weight is None or self.have_weight([batch])
+        all_count = batch.weight is None and self.divisor is count_rows
+        return all_count or self.have_weight([batch])
 
     def add_batches(self, batches: Iterable[Batch]) -> tuple[float, float, Culprit | None]:
         """Add the gradients of this process's rows, times their weights.
@@ -123,7 +125,7 @@ class ParallelTrainer(Trainer):
         loss_sum = weight_sum = 0.0
         culprit = None
         for batch in batches:
-            weight = weight_of(batch)
+            weight = self.weight_of(batch)
             loss = self.add_share(batch, weight)
             if weight:
                 loss_sum += float(loss.data) * weight
@@ -261,7 +263,7 @@ class ParallelTrainer(Trainer):
             raise DivergedError(found[0])
 
     def have_weight(self, batches: Sequence[Batch]) -> bool:
-        return bool(self.communicator.sum(np.array([sum(map(weight_of, batches))]))[0])
+        return bool(self.communicator.sum(np.array([sum(map(self.weight_of, batches))]))[0])
 
     # What is decided together -------------------------------------------------------------------
 

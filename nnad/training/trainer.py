@@ -25,12 +25,13 @@ from nnad.autodiff.tensor import perform, value_of
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import Split
 from nnad.errors import DivergedError
+from nnad.losses.divisor import divisor_of
 from nnad.optimizers import EMA, LBFGS, clip_grad_norm, clip_grad_value
 from nnad.schedules import Constant, Schedule
 from nnad.training.callbacks import Callback
 from nnad.training.diagnosis import is_finite, why_gradient_not_finite, why_loss_not_finite
 from nnad.training.early_stopping import BestEpoch
-from nnad.training.evaluation import predict, weight_of
+from nnad.training.evaluation import predict
 from nnad.training.history import History
 from nnad.training.step_programs import StepPrograms
 
@@ -102,6 +103,7 @@ class Trainer:
     ) -> None:
         self.model = model
         self.loss = loss
+        self.divisor = divisor_of(loss)
         self.optimizer = optimizer
         self.schedule = schedule or Constant()
         self.epochs = epochs
@@ -238,7 +240,7 @@ class Trainer:
 
     def have_weight(self, batches: Sequence[Batch]) -> bool:
         """Whether any row of `batches` counts."""
-        return any(map(weight_of, batches))
+        return any(map(self.weight_of, batches))
 
     def compute_gradient(self, batches: Iterable[Batch]) -> tuple[float, float]:
         """Leave the gradient over all `batches` in the parameters, checked and clipped.
@@ -262,7 +264,7 @@ class Trainer:
         """Add the gradient of the weighted mean loss over all `batches`; returns as above."""
         loss_sum = weight_sum = 0.0
         for batch in batches:
-            weight = weight_of(batch)
+            weight = self.weight_of(batch)
             if not weight:
                 continue
             seed = None if self.accumulate == 1 else np.float64(weight)
@@ -279,6 +281,10 @@ class Trainer:
                 if p.grad is not None:
                     p.grad /= weight_sum
         return loss_sum, weight_sum
+
+    def weight_of(self, batch: Batch) -> float:
+        """What the mean loss of a batch is divided by: what it counts for beside others."""
+        return self.divisor(batch.y, batch.weight)
 
     def batch_loss(self, batch: Batch) -> Any:
         """The weighted mean loss of a batch."""
