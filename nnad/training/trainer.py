@@ -25,7 +25,7 @@ from nnad.autodiff.tensor import perform, value_of
 from nnad.data.batches import Batch, BatchIterator
 from nnad.data.dataset import Split
 from nnad.errors import DivergedError
-from nnad.losses.divisor import divisor_of
+from nnad.losses.divisor import divisor_of, may_be_one_hot
 from nnad.optimizers import EMA, LBFGS, clip_grad_norm, clip_grad_value
 from nnad.schedules import Constant, Schedule
 from nnad.training.callbacks import Callback
@@ -335,6 +335,9 @@ class Trainer:
     def prepare(self, train: Split, validation: Split | None) -> None:
         """Set up what lasts through all epochs."""
         self.validation = validation
+        if may_be_one_hot(self.divisor, train.y):
+            outputs = predict(self.model, train.x[:1])
+            self.divisor = partial(self.divisor, one_hot=outputs.shape[1:] == train.y.shape[1:])
         self.iterator = BatchIterator(
             self.with_class_weight(train), self.batch_size, seed=self.seed, **self.batching
         )

@@ -12,6 +12,7 @@ from nnad.errors import DivergedError
 from nnad.layers import BatchNorm1d, Dropout, LayerNorm, Linear, Sequential
 from nnad.training.blocks import BlockTrainer
 from nnad.training.callbacks import Callback
+from nnad.training.parallel import ParallelTrainer
 from nnad.training.state import restore
 from nnad.training.trainer import Trainer
 from tests.distributed.group import Snapshots, Sometimes, job, without_shared_memory
@@ -88,6 +89,42 @@ def parameters_that_only_some_blocks_reach():
     assert all((many[name] == array).all() for name, array in one.items())
     start = Sometimes().astype("float64").sometimes.weight.data
     assert (one["sometimes.weight"] != start).all()
+
+
+def parts_count_what_the_mean_loss_is_divided_by():
+    """Class weights, tokens that count nothing: in some processes' rows, or in all of a batch."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(40, 4, 5)), rng.integers(0, 3, 40) * 1.0
+    tokens = rng.integers(0, 4, (40, 4))  # as many as there are classes
+    tokens[:6], tokens[8:16], tokens[21] = 2, 2, 2
+    settings = {"weight": [1.0, 3.0, 0.5, 2.0], "ignore_index": 2}
+    shares = rng.dirichlet(np.ones(4), (40, 4))
+    cases = [(tokens, None, settings), (tokens, weight, settings)]
+    cases += [(tokens, weight, {"ignore_index": 2}), (tokens, None, {"weight": settings["weight"]})]
+    cases += [(shares, weight, {"weight": settings["weight"]})]
+
+    def trained(kind, y, weight, settings, **keywords):
+        model = Sequential(LayerNorm(5), Linear(5, 4, rng=1)).astype("float64")
+        trainer = kind(
+            model,
+            nnad.losses.CrossEntropy(**settings),
+            nnad.optimizers.SGD(model.parameters(), lr=0.5, momentum=0.9),
+            epochs=2,
+            batching={"shuffle": False},
+            **keywords,
+        )
+        return trainer.fit(Split(x, y, weight))["train_loss"], model.state_dict()
+
+    for case in cases:
+        with alone():
+            plain, one = trained(Trainer, *case, batch_size=8)
+        for kind, options in ((ParallelTrainer, {}), (BlockTrainer, {"blocks": 4})):
+            for size, accumulate in ((8, 1), (4, 2)):
+                options |= {"batch_size": size, "accumulate": accumulate, "communicator": group}
+                found, many = trained(kind, *case, **options)
+                np.testing.assert_allclose(found, plain, rtol=1e-12)
+                for name, array in many.items():
+                    np.testing.assert_allclose(array, one[name], rtol=1e-9, atol=1e-12)
 
 
 class Changes(Callback):
@@ -202,6 +239,7 @@ CHECKS = [
     bits_are_those_of_one_process,
     blocks_train_the_model_that_whole_batches_train,
     parameters_that_only_some_blocks_reach,
+    parts_count_what_the_mean_loss_is_divided_by,
     models_that_change_while_they_train,
     all_expect_the_same_of_native_programs,
     a_run_goes_on_in_another_number_of_processes_to_the_bit,
