@@ -32,6 +32,9 @@ def main(threads: int, way: str, steps: int) -> None:
         def __init__(self) -> None:
             self.times: list[float] = []
 
+        def reads_gradients(self, trainer: Trainer) -> bool:
+            return False
+
         def on_step_end(self, trainer: Trainer) -> None:
             self.times.append(time.perf_counter())
 
