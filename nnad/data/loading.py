@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -301,9 +302,21 @@ def _meta(raw: Raw, target: Target, preprocessor: Preprocessor, train: Split) ->
         target_names=list(raw.target_names),
         preprocessor=preprocessor,
         categorical=preprocessor.code_columns(),
-        fingerprint={path.name: fingerprint(path) for path in raw.files},
+        fingerprint=fingerprints(raw.files),
         extras=dict(raw.extras),
     )
+
+
+def fingerprints(files: Sequence[Path]) -> dict[str, str]:
+    """The digest of each file by its name, or, where names recur in other folders, by its path.
+
+    Paths begin below the folder that has all files in it.
+    """
+    names = [path.name for path in files]
+    if len(set(files)) > len(set(names)):
+        above = Path(os.path.commonpath([path.parent for path in files]))
+        names = [path.relative_to(above).as_posix() for path in files]
+    return dict(zip(names, map(fingerprint, files), strict=True))
 
 
 def fingerprint(path: Path) -> str:

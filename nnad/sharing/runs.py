@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from nnad.data.dataset import Meta
 from nnad.serialization import save
 from nnad.sharing.model_card import model_card
 from nnad.sharing.onnx_export import export_onnx
 from nnad.sharing.standalone import export_standalone
-from nnad.training import checkpoint
+from nnad.training.forgery import load_meta
 from nnad.training.inference import load_weights, open_run
 from nnad.training.network import build_model
 
@@ -46,7 +45,7 @@ class SharedRun:
 
     def __init__(self, path: str) -> None:
         self.folder, self.config = open_run(path)
-        self.meta = Meta.from_state(**checkpoint.load(self.folder.preprocessing))
+        self.meta = load_meta(self.folder)
         self.model = build_model(self.config, self.meta)
         load_weights(self.model, self.folder)
 

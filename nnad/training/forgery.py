@@ -53,8 +53,14 @@ def require_state_like(state: Mapping[str, Any], own: Mapping[str, Any]) -> None
     for part in ALIKE:
         require_like(state[part], own[part], part)
     _require_hyper(state["optimizer"]["param_groups"], own["optimizer"]["param_groups"])
-    if any(np.ndim(column) != 1 for column in state["history"].values()):
-        raise ValueError("history holds something else than columns of numbers")
+    for rate in ("lr", "initial_lr"):
+        require_like(state["optimizer"][rate], own["optimizer"][rate], f"optimizer.{rate}")
+    for entry in state["optimizer"]["state"].values():
+        if "step" in entry and not 0 <= int(entry["step"]) < 2**53:
+            raise ValueError(f"optimizer has made {_brief(entry['step'])} steps")
+    shapes = {np.shape(column) for column in state["history"].values()}
+    if any(len(shape) != 1 for shape in shapes) or len(shapes) > 1:
+        raise ValueError("history holds something else than columns of equally many numbers")
     best = state["best"]
     known = {name: own_value for name, own_value in BEST.items() if best[name] is not None}
     require_like({name: best[name] for name in known}, known, "best")

@@ -10,6 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from nnad.data import Meta, check, class_weights, fingerprint, load, source_table
+from nnad.data.loading import fingerprints
 from nnad.errors import ConfigError, DataError
 
 
@@ -335,3 +336,13 @@ def test_tokens_stay_whole_numbers(tmp_path, rng) -> None:
     np.savez(tmp_path / "d.npz", x=x - 1, y=y)
     with pytest.raises(DataError, match=r"whole numbers from 0 on; they are not in \d+ of 40 rows"):
         load(config)
+
+
+def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path) -> None:
+    files = [tmp_path / "a" / "0.png", tmp_path / "b" / "0.png", tmp_path / "b" / "1.png"]
+    for number, file in enumerate(files):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(bytes([number]))
+    assert list(fingerprints(files)) == ["a/0.png", "b/0.png", "b/1.png"]
+    assert list(fingerprints(files[1:])) == ["0.png", "1.png"]
+    assert len(set(fingerprints(files).values())) == 3

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nnad.errors import CheckpointError, NnadError
+from nnad.sharing.runs import SharedRun
 from nnad.training import checkpoint
 from nnad.training.callbacks import Interruption
 from nnad.training.forgery import load_meta, require_like, require_state_like
@@ -108,8 +109,9 @@ def test_the_file_is_named(run, tmp_path):
     tree = checkpoint.load(folder.preprocessing)
     tree["plain"]["n_outputs"] = "three"
     checkpoint.save(folder.preprocessing, tree)
-    with pytest.raises(CheckpointError, match=r"preprocessing.safetensors: .*n_outputs"):
-        load_meta(folder)
+    for read in (load_meta, lambda folder: SharedRun(str(folder.path))):  # which is exported
+        with pytest.raises(CheckpointError, match=r"preprocessing.safetensors: .*n_outputs"):
+            read(folder)
 
 
 @pytest.mark.parametrize(
