@@ -1,5 +1,9 @@
 """Runs side by side."""
 
+import shutil
+
+import pytest
+
 from nnad.cli import main
 
 
@@ -25,3 +29,21 @@ def test_a_page_holds_a_curve_for_each_run(runs, tmp_path, capsys) -> None:
 def test_nothing_to_compare_is_told(tmp_path, capsys) -> None:
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("summary.json", b'{"fit_seconds": 1}'),
+        ("summary.json", b'{"test": 3}'),
+        ("summary.json", b'{"test": {"a": "x"}}'),
+        ("metrics.csv", b"epoch,a\n1,x\n"),
+        ("metrics.csv", b"\xff\xfe"),
+        ("config.yaml", b"a: \xff"),
+    ],
+)
+def test_files_that_no_run_wrote_are_told(runs, tmp_path, capsys, file, content) -> None:
+    run = shutil.copytree(runs / "numbers", tmp_path / "run")
+    (run / file).write_bytes(content)
+    assert main(["compare", str(run)]) == 2
+    assert "run: configuration, metrics.csv or summary.json hold" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from nnad import charts
 from nnad.charts import Line, document, figure, legend, line_chart, style
 from nnad.errors import UserError
 from nnad.training.config.locations import flat
+from nnad.training.forgery import MALFORMED
 from nnad.training.history import column_groups
 from nnad.training.report import number, table
 from nnad.training.reporting.evidence import read_json
@@ -78,13 +79,25 @@ def read_records(paths: Iterable[str]) -> list[Record]:
 
 
 def read_record(path: str | Path) -> Record:
-    """What the run in a folder has written down."""
+    """What the run in a folder has written down.
+
+    Raises:
+        UserError: there is no run, or its files hold something else than a run writes.
+    """
     folder = RunFolder(path)
     folder.require()
-    value = read_yaml(folder.config.read_text(encoding="utf-8")).value
-    return Record(
-        str(folder.path), dict(flat(value)), read_history(folder.metrics), read_json(folder.summary)
-    )
+    try:
+        value = read_yaml(folder.config.read_text(encoding="utf-8")).value
+        history = read_history(folder.metrics)
+        record = Record(str(folder.path), dict(flat(value)), history, read_json(folder.summary))
+        for name, score in record.scores.items():
+            counted(name, score)
+    except MALFORMED as error:
+        raise UserError(
+            f"{folder.path}: configuration, metrics.csv or summary.json hold something else than "
+            f"a run writes: {' '.join(str(error).split())}"
+        ) from error
+    return record
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
