@@ -1,6 +1,5 @@
 """Run by several processes: batches in blocks give the bits that one process gives."""
 
-import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -15,7 +14,7 @@ from nnad.training.callbacks import Callback
 from nnad.training.parallel import ParallelTrainer
 from nnad.training.state import restore
 from nnad.training.trainer import Trainer
-from tests.distributed.group import Snapshots, Sometimes, job, without_shared_memory
+from tests.distributed.group import Snapshots, Sometimes, job, run, without_shared_memory
 
 group = world()
 CASES = [  # batch norm, weights, options
@@ -247,8 +246,4 @@ CHECKS = [
 ]
 
 if __name__ == "__main__":
-    for check in CHECKS:
-        check()
-        if group.leads:
-            print(check.__name__)
-    sys.exit(0)
+    run(CHECKS)

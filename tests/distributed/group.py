@@ -438,6 +438,15 @@ def shares():
         assert all(a.stop == b.start for a, b in pairwise(parts))
 
 
+def run(checks):
+    """Run checks in all processes; the leader prints the names of those that passed."""
+    for check in checks:
+        check()
+        if group.leads:
+            print(check.__name__)
+    sys.exit(0)
+
+
 CHECKS = [
     calls,
     memory_that_all_see,
@@ -462,8 +471,4 @@ CHECKS = [
 ]
 
 if __name__ == "__main__":
-    for check in CHECKS:
-        check()
-        if group.leads:
-            print(check.__name__)
-    sys.exit(0)
+    run(CHECKS)
