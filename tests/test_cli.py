@@ -1,5 +1,6 @@
 """The command line itself: usage, problems in one line each, exit statuses."""
 
+import io
 import json
 import os
 import shutil
@@ -197,3 +198,13 @@ def test_bash_completes(capsys):
 def test_problems_that_nobody_can_be_told_still_end_with_their_status():
     line = f"exec {sys.executable} {ROOT / 'scripts' / 'evaluate.py'} nowhere 2>&-"
     assert subprocess.run(["bash", "-c", line], check=False).returncode == 2
+
+
+def test_signs_that_a_terminal_lacks_are_shown_as_numbers(monkeypatch):
+    from nnad.cli.running import say
+
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    say("snow ☃ and half a pair \udc80")
+    sys.stdout.flush()
+    assert written.getvalue() == b"snow \\u2603 and half a pair \\udc80\n"

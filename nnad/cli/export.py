@@ -36,11 +36,12 @@ def export(arguments: Sequence[str], prog: str = "nnad export") -> int:
         parser.error("say what to write: --onnx, --standalone, --safetensors or --card")
 
     from nnad.sharing.runs import SharedRun
+    from nnad.training.run_folder import write_file
 
     run = SharedRun(options.run)
     for form, path in wanted.items():
         if form == "card":
-            Path(path).write_text(run.card(), encoding="utf-8")
+            write_file(Path(path), run.card())
         else:
             getattr(run, forms[form])(path)
         say(f"{form}: written to {path}")

@@ -56,11 +56,15 @@ def end(status: int, *lines: str) -> int:
 
 
 def say(text: str) -> None:
-    """Print a result, unless another process of the job does or there is none."""
+    """Print a result, unless another process of the job does or there is none.
+
+    What the terminal has no sign for is shown as ``\\u2603``.
+    """
     from nnad.distributed import world
 
     if text and world().leads:
-        print(text)
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def complain(*lines: str) -> None:

@@ -8,6 +8,7 @@ old one only when everything of the new run that can fail has been done.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -223,9 +224,10 @@ class RunFolder:
     def read_seconds(self) -> float:
         """Seconds of training before this process; 0 if they are not known."""
         try:
-            return float(json.loads(self.timing.read_text())["fit_seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
+            seconds = float(json.loads(self.timing.read_text())["fit_seconds"])
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             return 0.0
+        return seconds if 0 <= seconds < math.inf else 0.0
 
     def write_rows(self, history: Mapping[str, Sequence[float]]) -> None:
         """Write ``metrics.csv`` anew from the columns of a history."""
@@ -262,12 +264,13 @@ def csv_line(cells: Any) -> str:
 def replacing(path: Path) -> Iterator[TextIO]:
     """A text file to write, which takes the place of `path` in one step if all goes well.
 
-    What is no ordinary file, such as ``/dev/stdout``, is written as it is.
+    What is no ordinary file, such as ``/dev/stdout``, is written as it is. What is no character
+    (half a pair, as in names of files that are no UTF-8) is written as ``\\udc80``.
     """
     whole = path.is_file() or not path.exists()
     written = path.with_name(f".{path.name}.tmp") if whole else path
     try:
-        with open(written, "w", encoding="utf-8", newline="\n") as file:
+        with open(written, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             yield file
         if whole:
             os.replace(written, path)
