@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nnad.autodiff.tensor import value_of
+from nnad.errors import ShapeError
 from nnad.optimizers.base import Optimizer, Params
 from nnad.optimizers.line_search import Evaluation, Probe, strong_wolfe
 
@@ -270,7 +271,12 @@ class LBFGS(Optimizer):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned, to the last bit."""
+        """Continue from what :meth:`state_dict` returned, to the last bit.
+
+        Raises:
+            ValueError: the state belongs to another optimizer or other parameters.
+        """
+        self._check_memory(state)
         super().load_state_dict(state)
         self.iterations = int(state["iterations"])
         self.evaluations = int(state["evaluations"])
@@ -281,6 +287,25 @@ class LBFGS(Optimizer):
         self.history.gradients = [np.array(y) for y in state["gradient_differences"]]
         self.history.positions = [np.array(s) for s in state["position_differences"]]
         self.history.scale = float(state["scale"])
+
+    def _check_memory(self, state: Mapping[str, Any]) -> None:
+        """Refuse vectors that are none over these parameters, and pairs that `History` drops."""
+        size = sum(p.size for p in self.param_groups[0]["params"])
+        ys, ss = state["gradient_differences"], state["position_differences"]
+        last = [v for v in (state["direction"], state["last_grad"]) if v is not None]
+        for vector in (*last, *ys, *ss):
+            if np.shape(vector) != (size,) or np.asarray(vector).dtype.kind != "f":
+                raise ShapeError(
+                    f"LBFGS: the saved memory holds an array of shape {np.shape(vector)}, expected "
+                    f"numbers of shape {(size,)}"
+                )
+        most = state["param_groups"][0]["history_size"]
+        fits = len(ys) == len(ss) <= most and len(last) != 1
+        if not fits or not all(float(y @ s) > 0 for y, s in zip(ys, ss, strict=True)):
+            raise ValueError(
+                f"LBFGS: the saved memory has {len(ys)} differences of gradients and {len(ss)} of "
+                f"positions, expected at most {most} pairs of positive curvature"
+            )
 
 
 def _copied(array: Any) -> np.ndarray | None:
