@@ -14,6 +14,7 @@ import numpy as np
 __all__ = ["TOKENIZERS", "BytePair", "Character", "Tokenizer", "Whitespace", "from_state"]
 
 UNKNOWN = "<unk>"
+LARGEST_VOCABULARY = 2**26  # bytes of all tokens of a byte-pair encoding
 # A word with the blank before it, a number, a run of signs, or blanks.
 _PIECES = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\w\s]+|_+|\s+(?!\S)|\s")
 
@@ -127,7 +128,13 @@ class BytePair(Tokenizer):
         self.merges = merges
         self._rank = {pair: i for i, pair in enumerate(merges)}
         self._bytes = [bytes([i]) for i in range(256)]
+        room = LARGEST_VOCABULARY
         for left, right in merges:
+            if not (0 <= left < len(self._bytes) and 0 <= right < len(self._bytes)):
+                raise ValueError(f"merge of {left} and {right}: these tokens come later or never")
+            room -= len(self._bytes[left]) + len(self._bytes[right])
+            if room < 0:
+                raise ValueError(f"tokens of more than {LARGEST_VOCABULARY} bytes in all")
             self._bytes.append(self._bytes[left] + self._bytes[right])
         self._cache: dict[str, list[int]] = {}
 
@@ -223,6 +230,9 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 
 def from_state(state: Mapping[str, Any]) -> Tokenizer:
     """Rebuild a tokenizer from what its ``to_state`` returned.
+
+    Raises:
+        ValueError: the tokens are none that could be learned.
 
     >>> from_state(Character.fit("abc", 9).to_state()).tokens()
     ['a', 'b', 'c']
