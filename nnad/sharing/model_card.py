@@ -72,7 +72,7 @@ def _data(config: Config, meta: Meta) -> str:
 
 def _results(results: Mapping[str, Any]) -> str:
     columns: dict[str, Mapping[str, Any]] = {"this model": results}
-    if "baseline" in results:
+    if results.get("baseline"):
         columns[results["baseline"]["estimator"]] = results["baseline"]
     part = "test" if results.get("test") else "validation"
     rows = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from nnad.serialization import save
 from nnad.sharing.model_card import model_card
 from nnad.sharing.onnx_export import export_onnx
 from nnad.sharing.standalone import export_standalone
-from nnad.training.forgery import load_meta
+from nnad.training.forgery import load_meta, read_environment, read_summary
 from nnad.training.inference import load_weights, open_run
 from nnad.training.network import build_model
 
@@ -98,8 +97,8 @@ class SharedRun:
             self.config,
             self.meta,
             self.model,
-            _read_json(self.folder.summary),
-            _read_json(self.folder.environment),
+            read_summary(self.folder.summary),
+            read_environment(self.folder.environment),
             self.example,
         )
 
@@ -127,10 +126,3 @@ class SharedRun:
         """The arrays that `nnad.sharing.rows` needs."""
         preprocessor = vars(self.meta.preprocessor)
         return {k: preprocessor[k] for k in ARRAYS if preprocessor[k] is not None}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}

@@ -9,9 +9,9 @@ import numpy as np
 
 from nnad.autodiff.tensor import value_of
 from nnad.data.tokenizers import Tokenizer, from_state
-from nnad.errors import CheckpointError, UserError
+from nnad.errors import UserError
 from nnad.training.evaluation import evaluating
-from nnad.training.forgery import MALFORMED, load_meta
+from nnad.training.forgery import load_meta
 from nnad.training.inference import load_weights, open_run
 from nnad.training.network import build_model
 
@@ -47,11 +47,7 @@ def generate_text(
             f"{folder.config}: was trained on the data source {config.data.name}; only a run on "
             "data.name: text can generate"
         )
-    try:
-        tokenizer = from_state(meta.extras["tokenizer"])
-        tokenizer.decode(range(len(tokenizer.tokens())))
-    except MALFORMED as error:
-        raise CheckpointError(f"{folder.preprocessing}: holds no usable tokenizer") from error
+    tokenizer = from_state(meta.extras["tokenizer"])
     begin = _tokens_of(prompt, tokenizer)
     model = build_model(config, meta)
     load_weights(model, folder)

@@ -14,12 +14,12 @@ import numpy as np
 from nnad.data import read_rows
 from nnad.data.dataset import Meta
 from nnad.distributed import world
-from nnad.errors import CheckpointError, ShapeError, UserError
+from nnad.errors import CheckpointError, UserError
 from nnad.training import checkpoint
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
 from nnad.training.crew.trials import Trial, name_of, read_trials
-from nnad.training.forgery import MALFORMED, load_meta
+from nnad.training.forgery import MALFORMED, believing, load_meta
 from nnad.training.job import load_data, make_trainer, require_same_data
 from nnad.training.network import build_model
 from nnad.training.parallel import predict_together
@@ -165,13 +165,9 @@ def open_run(path: str) -> tuple[RunFolder, Config]:
 
 def load_weights(model: Any, folder: RunFolder) -> None:
     """Give `model` the best weights of a run."""
-    try:
-        model.load_state_dict(best_weights(folder))
-    except ShapeError as error:
-        problem = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{folder.best}: the weights do not fit {folder.config}: {problem}"
-        ) from error
+    weights = best_weights(folder)
+    with believing(folder.best, f"the weights do not fit {folder.config}"):
+        model.load_state_dict(weights)
 
 
 def best_weights(folder: RunFolder) -> dict[str, np.ndarray]:
@@ -197,10 +193,8 @@ def best_weights(folder: RunFolder) -> dict[str, np.ndarray]:
         raise CheckpointError([*(problem.problems if problem else []), *error.problems]) from None
     if problem is not None:
         warnings.warn(f"{problem}; using the best weights in {folder.last}", stacklevel=2)
-    try:
-        return state["best"]["weights"] or state["model"]
-    except MALFORMED as error:
-        raise CheckpointError(f"{folder.last}: holds no weights; train it anew") from error
+    with believing(folder.last, "holds no weights"):
+        return dict(state["best"]["weights"] or state["model"])
 
 
 def require_place(output: Path, rows: str) -> None:

@@ -17,7 +17,7 @@ from nnad import data as nnad_data
 from nnad import random
 from nnad.data.dataset import DataSplits, Meta
 from nnad.distributed import Communicator, world
-from nnad.errors import CheckpointError, ConfigError, DivergedError, NnadError, UserError
+from nnad.errors import ConfigError, DivergedError, UserError
 from nnad.metrics import is_score
 from nnad.optimizers import EMA
 from nnad.training import checkpoint
@@ -28,7 +28,7 @@ from nnad.training.config import Config, load_config, to_yaml
 from nnad.training.config.locations import flat
 from nnad.training.early_stopping import BestEpoch
 from nnad.training.evaluation import predict
-from nnad.training.forgery import MALFORMED, load_meta, require_state_like
+from nnad.training.forgery import believing, load_meta, require_state_like
 from nnad.training.initial_weights import take_initial_weights
 from nnad.training.processes import (
     kind_of_trainer,
@@ -152,7 +152,7 @@ def run_job(
         )
         around: list[Callback] = [interruption]
         if group.leads:
-            written = [*watch(config), recorder, *loggers(config, folder)]
+            written = [*watch(config, job.model), recorder, *loggers(config, folder)]
             around = [*written, *progress(config), interruption]
         trainer = make_trainer(config, job, data, around)
         if state is None:
@@ -345,9 +345,9 @@ def make_baseline(config: Config, task: str) -> Any:
     return estimator
 
 
-def watch(config: Config) -> list[Callback]:
+def watch(config: Config, model: Any) -> list[Callback]:
     """What a report needs; before the recorder, whose checkpoints hold what was seen so far."""
-    return [Watch()] if config.output.report else []
+    return [Watch(model)] if config.output.report else []
 
 
 def loggers(config: Config, folder: RunFolder) -> list[Callback]:
@@ -397,15 +397,16 @@ def take_up(
 ) -> None:
     """Put a trainer where a checkpoint was taken, after making sure that both belong together."""
     require_same_data(folder, data)
-    try:
-        require_state_like(state, capture(trainer, copy=False))
+    with believing(folder.last, f"the checkpoint does not fit {folder.config}"):
+        require_state_of(trainer, data, state)
         restore(trainer, state)
-    except (*MALFORMED, NnadError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{folder.last}: the checkpoint does not fit {folder.config}: {reason}"
-        ) from error
     world().lead(lambda: rewrite_reports(folder, trainer))
+
+
+def require_state_of(trainer: Trainer, data: DataSplits, state: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless a state could be one of a trainer's on its way through the data."""
+    columns = trainer.columns(data.validation is not None)
+    require_state_like(state, capture(trainer, copy=False), columns)
 
 
 def rewrite_reports(folder: RunFolder, trainer: Trainer) -> None:

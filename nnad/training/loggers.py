@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from nnad.training.callbacks import Callback
+from nnad.training.forgery import believing
 from nnad.training.run_folder import replacing
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class TextLogger(Logger):
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Begin the file; of one that is there, keep what lies before the step to go on from."""
         file = self.folder / self.path
-        kept = list(self.lines_until(file, trainer.step)) if file.exists() else []
+        with believing(file):
+            kept = list(self.lines_until(file, trainer.step)) if file.exists() else []
         with replacing(file) as stream:
             stream.writelines(kept if trainer.step else [])
         self._file = open(file, "a", encoding="utf-8", buffering=1, newline="\n")  # noqa: SIM115

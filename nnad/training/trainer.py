@@ -399,16 +399,16 @@ class Trainer:
 
     def summarize_epoch(self) -> dict[str, float]:
         """The row of the history for the epoch that ends."""
-        row: dict[str, float] = {
-            "epoch": self.epoch + 1,
-            "step": self.step,
-            "learning_rate": self.optimizer.lr,
-            "train_loss": self.loss_sum / self.weight_sum if self.weight_sum else math.nan,
-        }
+        loss = self.loss_sum / self.weight_sum if self.weight_sum else math.nan
+        row = [self.epoch + 1, self.step, self.optimizer.lr, loss]
         if self.validation is not None:
-            scores = self.evaluate(self.validation)
-            row |= {f"val_{name}": value for name, value in scores.items()}
-        return row
+            row += self.evaluate(self.validation).values()
+        return dict(zip(self.columns(self.validation is not None), row, strict=True))
+
+    def columns(self, validated: bool) -> list[str]:
+        """The names in a row of the history, of a run with a validation part or without."""
+        scores = ["loss", *self.metrics] if validated else []
+        return ["epoch", "step", "learning_rate", "train_loss", *(f"val_{name}" for name in scores)]
 
     # When something is wrong ----------------------------------------------------------------------
 

@@ -55,20 +55,21 @@ class Watch(Callback):
     It begins with every step. Whenever `MOST_RECORDS` are full, every other one is dropped and the
     steps between them double: what it costs falls as a run goes on, and what it keeps does not
     depend on how long the run will be or on where it was resumed.
+
+    Args:
+        model: whose parameters; those that are frozen are passed over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any) -> None:
         self.interval = 1
         self.steps: list[int] = []
         self.records: list[np.ndarray] = []  # (3, P) each
-        self._names: list[str] = []
-        self._parameters: list[Any] = []
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self._names = [name for name, _ in named]
+        self._parameters = [p for _, p in named]
         self._before: list[np.ndarray] = []
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        named = [(name, p) for name, p in trainer.model.named_parameters() if p.requires_grad]
-        self._names = [name for name, _ in named]
-        self._parameters = [p for _, p in named]
         self._before = [np.empty(p.shape, p.dtype) for p in self._parameters]
         self._prepare(trainer.step)
 

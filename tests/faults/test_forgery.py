@@ -3,115 +3,164 @@
 import copy
 import json
 import random
-import shutil
 
 import numpy as np
 import pytest
 
-from nnad.errors import CheckpointError, NnadError
-from nnad.sharing.runs import SharedRun
+from nnad.data.tokenizers import LARGEST_VOCABULARY, BytePair
+from nnad.errors import CheckpointError, UserError
 from nnad.training import checkpoint
-from nnad.training.callbacks import Interruption
-from nnad.training.forgery import load_meta, require_like, require_state_like
-from nnad.training.inference import evaluate_run, predict_file
-from nnad.training.job import resume, start
-from nnad.training.run_folder import RunFolder
+from nnad.training.forgery import require_like, require_state_like
+from tests.faults.forged import COMMANDS, JOBS, READ_BY, attempt, commands, copied, files_of, forged
+from tests.faults.forged import made as made_run
 
-JOB = """
-data: {name: iris, batch_size: 64}
-model: [Linear: {out_features: 4}, Dropout, BatchNorm1d, Linear: {out_features: 3}]
-loss: cross_entropy
-optimizer: Adam
-trainer: {epochs: 2, progress: false, early_stopping: {monitor: train_loss}}
-baseline: false
-"""
-ROWS = "sepal length (cm),sepal width (cm),petal length (cm),petal width (cm)\n1,2,3,4\n"
-ODD = [
-    *(None, True, -1, 0, 1e308, 10**30, float("nan"), "", "x", "../../x", [], [[[]]], [1]),
-    *({}, {"a": 1}, np.zeros(0), np.zeros((2, 2)), np.array(1e300), np.arange(3)),
-]
-FILES = {
-    "checkpoints/last.safetensors": ["resume"],
-    "checkpoints/best.safetensors": ["evaluate", "predict"],
-    "preprocessing.safetensors": ["resume", "evaluate", "predict"],
-}
+LAST, DATA = "checkpoints/last.safetensors", "preprocessing.safetensors"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("forgery")
-    (folder / "job.yaml").write_text(JOB)
-    (folder / "rows.csv").write_text(ROWS)
-    options = [f"output.dir={folder}", "output.name=run"]
-    start(str(folder / "job.yaml"), options, False, Interruption())
-    last = folder / "run/checkpoints/last.safetensors"
-    state = checkpoint.load(last)
-    state["counters"]["epoch"], state["finished"] = 1, None  # there is an epoch left
-    checkpoint.save(last, state, keep_previous=False)
-    checkpoint.previous_slot(last).unlink(missing_ok=True)
-    return folder / "run"
+def runs(tmp_path_factory):
+    """The folder of a run of a job by its name."""
+    known = {}
+
+    def run_of(job):
+        if job not in known:
+            known[job] = made_run(job, tmp_path_factory.mktemp(job))
+        return known[job]
+
+    return run_of
 
 
-def commands(run):
-    rows, answers = run.parent / "rows.csv", run.parent / "answers.csv"
-    return {
-        "resume": lambda: resume(str(run), [], Interruption()),
-        "evaluate": lambda: evaluate_run(str(run)),
-        "predict": lambda: predict_file(str(run), str(rows), str(answers)),
-    }
+def test_all_that_is_written_is_read_by_a_command_here(runs):
+    assert {file for job in JOBS for file in files_of(runs(job))} == set(READ_BY)
+    assert {command for found in READ_BY.values() for command in found} == set(COMMANDS)
 
 
-def places(node, path=()):
-    """Where in a tree something stands."""
-    inside = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, child in inside:
-        yield (*path, key)
-        if isinstance(child, (dict, list)):
-            yield from places(child, (*path, key))
+@pytest.mark.parametrize("job", JOBS)
+def test_whole_runs_are_believed(runs, tmp_path, job):
+    for command in {c: None for file in files_of(runs(job)) for c in commands(job, file)}:
+        assert not attempt(copied(runs(job), tmp_path / "copy"), command), command
 
 
-def changed(rng, tree):
-    """A tree with one thing left out, added or replaced."""
-    tree = copy.deepcopy(tree)
-    *way, last = rng.choice(list(places(tree)))
-    node = tree
-    for key in way:
-        node = node[key]
-    kind = rng.randrange(4)
-    if kind == 0:
-        node.pop(last)
-    elif kind == 1 and isinstance(node, dict):
-        node[rng.choice(["more", ""])] = rng.choice(ODD)
-    else:
-        node[last] = rng.choice(ODD)
-    return tree
-
-
-@pytest.mark.parametrize("count", [60, pytest.param(1500, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.filterwarnings("ignore")  # of the weights that are used instead
-def test_forged_files_are_refused_in_words(run, tmp_path, file, count):
-    rng, refused = random.Random(count), 0
-    tree = checkpoint.load(run / file)
+@pytest.mark.parametrize("count", [8, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("job", JOBS)
+def test_forged_files_are_read_or_refused_in_words(runs, tmp_path, job, count):
+    rng, run, refused = random.Random(count), runs(job), 0
     for _ in range(count):
-        forged = shutil.copytree(run, tmp_path / "run", dirs_exist_ok=True)
-        checkpoint.save(forged / file, changed(rng, tree), keep_previous=False)
-        for name in FILES[file]:
-            try:
-                commands(forged)[name]()
-            except NnadError:
-                refused += 1
+        file = rng.choice(files_of(run))
+        content = forged(rng, (run / file).read_bytes(), run / file)
+        for command in commands(job, file):
+            folder = copied(run, tmp_path / "copy")
+            (folder / file).write_bytes(content)
+            refused += attempt(folder, command)
     assert refused > count / 4
 
 
-def test_the_file_is_named(run, tmp_path):
-    folder = RunFolder(str(shutil.copytree(run, tmp_path / "run")))
-    tree = checkpoint.load(folder.preprocessing)
-    tree["plain"]["n_outputs"] = "three"
-    checkpoint.save(folder.preprocessing, tree)
-    for read in (load_meta, lambda folder: SharedRun(str(folder.path))):  # which is exported
-        with pytest.raises(CheckpointError, match=r"preprocessing.safetensors: .*n_outputs"):
-            read(folder)
+# The job, where in which file, what is put there (None: nothing), the command, what it says.
+FORGERIES = [
+    ("plain", LAST, "history train_loss", None, "report", "history is .* expected the entries"),
+    ("plain", LAST, "history train_loss", np.zeros(1), "report", "row for each epoch"),
+    ("plain", LAST, "history epoch", np.zeros(2, np.complex64), "report", "column of numbers"),
+    ("plain", LAST, "counters epoch", 0.5, "resume", "counters.epoch is 0.5"),
+    ("plain", LAST, "counters epoch", 1, "resume", "history has 2 epochs, expected 1"),
+    ("stopping", LAST, "best weights_epoch", 9, "resume", "best.weights_epoch is 9"),
+    ("stopping", LAST, "schedule best", "x", "resume", "schedule.best is 'x'"),
+    ("stopping", LAST, "ema averages", [], "resume", "ema.averages is"),
+    ("plain", LAST, "programs", "x", "resume", "programs is 'x'"),
+    ("plain", LAST, "callbacks Watch names", ["x"], "report", "Watch.names is"),
+    ("plain", LAST, "callbacks Watch steps", np.arange(2), "report", "Watch.steps is"),
+    ("plain", LAST, "callbacks Watch norms", np.zeros((2, 3, 1)), "resume", "Watch.norms is"),
+    ("plain", LAST, "callbacks Watch interval", 0.5, "resume", "Watch.interval is 0.5"),
+    ("lbfgs", LAST, "optimizer gradient_differences", [], "resume", "LBFGS: .* 0 differences"),
+    ("lbfgs", LAST, "optimizer direction", np.zeros(2), "resume", r"LBFGS: .* shape \(2,\)"),
+    ("lbfgs", LAST, "optimizer last_grad", None, "resume", "last_grad"),
+    ("lbfgs", LAST, "best weights", {"x": np.zeros(1)}, "evaluate the last", "x: unknown"),
+    ("table", DATA, "arrays preprocessor.fill", np.zeros(3), "predict", "fill is .*shape"),
+    ("table", DATA, "arrays preprocessor.scale", np.zeros(2), "predict", "scale .* more than 0"),
+    ("table", DATA, "arrays preprocessor.center", None, "predict", "scale .* as center"),
+    ("table", DATA, "plain preprocessor fill_categorical", ["red", "x"], "predict", "known text"),
+    ("table", DATA, "plain preprocessor categories", [["red"]], "predict", "categories is"),
+    ("table", DATA, "plain preprocessor dtype", "x", "predict", "dtype is 'x'"),
+    ("table", DATA, "plain n_outputs", "three", "export", "n_outputs: .*got 'three'"),
+    ("table", DATA, "plain class_names", ["no"], "predict", "n_outputs is 2, expected 1"),
+    ("codes", DATA, "plain categorical", [], "export", "categorical is"),
+    ("picture", DATA, "plain preprocessor raw_shape", [63], "predict", "numeric_names is 64"),
+    ("picture", DATA, "plain preprocessor row_shape", [8, 9], "predict", "row_shape is"),
+    ("series", DATA, "plain extras window", 3, "predict", "window is 3"),
+    ("series", DATA, "arrays preprocessor.target_scale", np.ones(3), "predict", "target_scale is"),
+    ("autoencoder", DATA, "plain n_outputs", 3, "predict", "n_outputs is 3, expected 4"),
+    ("pairs", DATA, "plain extras tokenizer merges", [[7, 256]], "generate", "come later or never"),
+    ("pairs", DATA, "plain extras tokenizer merges", [[7, 8]], "generate", "classes as tokens"),
+    ("words", DATA, "plain extras tokenizer vocabulary", ["a"], "generate", "classes as tokens"),
+    ("plain", "summary.json", "fit_seconds", "x", "report", "fit_seconds: .*got 'x'"),
+    ("plain", "summary.json", "test", [], "card", r"test: .*got \[\]"),
+    ("stopping", "summary.json", "baseline estimator", 3, "compare", "baseline.estimator: "),
+    ("plain", "environment.json", "cores", [[]], "card", r"cores.*got \[\[\]\]"),
+]
+
+
+@pytest.mark.parametrize(
+    ("job", "file", "where", "what", "command", "message"),
+    FORGERIES,
+    ids=[f"{row[0]}-{row[2]}-{i}" for i, row in enumerate(FORGERIES)],
+)
+def test_what_is_wrong_is_told_with_the_file(
+    runs, tmp_path, job, file, where, what, command, message
+):
+    folder = copied(runs(job), tmp_path / "copy")
+    is_json = file.endswith(".json")
+    tree = json.loads((folder / file).read_bytes()) if is_json else checkpoint.load(folder / file)
+    *way, last = where.split()
+    node = tree
+    for key in way:
+        node = node[key]
+    node[last] = what
+    if what is None:
+        del node[last]
+    if is_json:
+        (folder / file).write_text(json.dumps(tree))
+    else:
+        checkpoint.save(folder / file, tree, keep_previous=False)
+    named = "best" if command == "evaluate the last" else file
+    with pytest.raises(UserError, match=f"(?s){named}.*: .*{message}"):
+        COMMANDS[command](folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epoch,train_loss\n1,x\n",
+        "epoch,train_loss\n2,0.5\n",
+        "epoch,train_loss\n1\n",
+        "train_loss\n1\n",
+    ],
+)
+def test_rows_that_no_run_wrote_are_told(runs, tmp_path, text):
+    folder = copied(runs("plain"), tmp_path / "copy")
+    (folder / "metrics.csv").write_text(text)
+    with pytest.raises(UserError, match=r"metrics.csv: holds something else"):
+        COMMANDS["compare"](folder)
+
+
+def test_a_row_that_is_half_written_is_left_out(runs, tmp_path):
+    folder = copied(runs("plain"), tmp_path / "copy")
+    with open(folder / "metrics.csv", "a") as file:
+        file.write("3,9,0.00")
+    COMMANDS["compare"](folder)
+
+
+def test_half_a_character_is_written_as_its_number(runs, tmp_path):
+    folder = copied(runs("plain"), tmp_path / "copy")
+    tree = checkpoint.load(folder / DATA)
+    tree["plain"]["class_names"] = ["a", "b", "\ud800"]
+    checkpoint.save(folder / DATA, tree)
+    COMMANDS["predict"](folder)
+    assert r"probability_\ud800" in (folder.parent / "answers.csv").read_text()
+
+
+def test_tokens_that_double_take_no_memory():
+    merges = [(i, i) for i in (0, *range(256, 300))]
+    with pytest.raises(ValueError, match=f"more than {LARGEST_VOCABULARY} bytes"):
+        BytePair(merges)
 
 
 @pytest.mark.parametrize(
@@ -128,13 +177,13 @@ def test_what_differs_is_told(found, message):
         require_like(found, {"a": 3, "b": (0.5, np.float32(1))}, "x")
 
 
-def test_a_state_of_the_run_is_believed(run):
-    state = checkpoint.load(run / "checkpoints/last.safetensors")
-    require_state_like(state, state)
+def test_a_state_of_the_run_is_believed(runs):
+    state = checkpoint.load(runs("stopping") / LAST)
+    require_state_like(state, state, state["history"])
     other = copy.deepcopy(state)
-    other["optimizer"]["param_groups"][0]["betas"][1] = 7.0
-    with pytest.raises(ValueError, match=r"optimizer has betas .*7.0"):
-        require_state_like(other, state)
+    other["optimizer"]["param_groups"][0]["momentum"] = 7.0
+    with pytest.raises(ValueError, match=r"optimizer has momentum 7.0"):
+        require_state_like(other, state, state["history"])
 
 
 def forged_bytes(header, data):

@@ -46,4 +46,4 @@ def test_files_that_no_run_wrote_are_told(runs, tmp_path, capsys, file, content)
     run = shutil.copytree(runs / "numbers", tmp_path / "run")
     (run / file).write_bytes(content)
     assert main(["compare", str(run)]) == 2
-    assert "run: configuration, metrics.csv or summary.json hold" in capsys.readouterr().err
+    assert f"run/{file}: holds something else than a run writes" in capsys.readouterr().err

@@ -197,7 +197,7 @@ def test_norms_are_those_of_the_parameters_and_few_are_kept(rng) -> None:
 
     model = nnad.layers.Linear(3, 2, rng=0)
     trainer = SimpleNamespace(model=model, step=0)
-    watch = Watch()
+    watch = Watch(model)
     watch.on_fit_begin(trainer)
     kept = {}
     for step in range(1, 601):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from nnad.training.config import parse_config
+from nnad.training.forgery import load_meta
+from nnad.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -58,13 +60,19 @@ STAND_INS = {
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_a_few_steps_lead_to_a_summary(config, workplace, nnad_main):
-    overrides = ["trainer.epochs=null", "trainer.steps=2", "schedule=constant", "baseline=false"]
+    overrides = ["trainer.epochs=null", "trainer.steps=2", "schedule=constant", "baseline=false",
+                 "output.report=true"]  # fmt: skip
     if config.stem in STAND_INS:
         overrides.append(f"data.path={STAND_INS[config.stem](workplace.folder)}")
     status, out, err = nnad_main("train", "--config", config, *overrides)
     assert (status, err) == (0, [])
-    assert (workplace.folder / "runs" / config.stem / "summary.json").exists()
+    run = workplace.folder / "runs" / config.stem
+    assert (run / "summary.json").exists()
     assert out
+    for command in (["train", "--resume", run, "trainer.steps=3"], ["report", run]):
+        status, out, err = nnad_main(*command)  # what it has left is believed
+        assert (status, err) == (0, [])
+    load_meta(RunFolder(run))
 
 
 def test_the_examples_of_the_page_about_jobs_are_right():

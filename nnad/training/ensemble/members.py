@@ -16,7 +16,8 @@ from nnad.training.crew.ranks import led
 from nnad.training.crew.runs import Runs, held, made_room
 from nnad.training.crew.trials import Trial, read_trials, write_trials
 from nnad.training.ensemble.kinds import ENSEMBLE, KINDS, Kind
-from nnad.training.ensemble.scores import read_summary, spread_of, spread_table
+from nnad.training.ensemble.scores import spread_of, spread_table
+from nnad.training.forgery import read_summary
 from nnad.training.inference import MEMBERS, evaluate_together, require_one_data
 from nnad.training.job import check, without_nan
 from nnad.training.report import number
@@ -47,7 +48,7 @@ class Members(Runs):
             raise UserError([f"{self.folder}: no {self.kind.member} is done", *self.failures()])
         runs = [str(self.path_of(trial)) for trial in done]
         require_one_data(runs)
-        found = [read_summary(self.path_of(trial)) for trial in done]
+        found = [read_summary(self.path_of(trial) / "summary.json") for trial in done]
         part = "test" if found[0].get("test") else "validation"
         ours = spread_of([summary.get(part, {}) for summary in found])
         baseline = baseline_of(found)
@@ -66,7 +67,7 @@ class Members(Runs):
         return [self.line(trial) for trial in self.trials if trial.status in ("failed", "lost")]
 
     def read(self, trial: Trial) -> None:
-        summary = read_summary(self.path_of(trial))
+        summary = read_summary(self.path_of(trial) / "summary.json")
         trial.epochs = int(summary.get("epochs", 0))
         scores = summary.get("test") or summary.get("validation") or {}
         trial.objective = scores.get("loss")
@@ -75,7 +76,7 @@ class Members(Runs):
         name = f"{self.kind.member} {trial.number}"
         if trial.status in ("failed", "lost"):
             return f"{name} {trial.status}: {trial.message}; --resume tries again"
-        summary = read_summary(self.path_of(trial))
+        summary = read_summary(self.path_of(trial) / "summary.json")
         part = "test" if summary.get("test") else "validation"
         scores = (f"{part} {key} {number(v)}" for key, v in summary.get(part, {}).items())
         return ", ".join([f"{name}: {trial.epochs} epochs", *scores])

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnad.training.report import number, table
 
-__all__ = ["Scores", "read_summary", "spread_of", "spread_table"]
+__all__ = ["Scores", "spread_of", "spread_table"]
 
 Scores = Mapping[str, float | None]
-
-
-def read_summary(run: Path) -> dict[str, Any]:
-    """A run's ``summary.json``; nothing where there is none."""
-    try:
-        found: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError):
-        return {}
 
 
 def spread_of(members: Sequence[Scores]) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ from nnad import charts
 from nnad.charts import Line, document, figure, legend, line_chart, style
 from nnad.errors import UserError
 from nnad.training.config.locations import flat
-from nnad.training.forgery import MALFORMED
+from nnad.training.forgery import believing, read_history, read_summary
 from nnad.training.history import column_groups
 from nnad.training.report import number, table
-from nnad.training.reporting.evidence import read_json
 from nnad.training.run_folder import RunFolder, replacing
 from nnad.training.yaml_reader import read_yaml
 
@@ -86,28 +84,10 @@ def read_record(path: str | Path) -> Record:
     """
     folder = RunFolder(path)
     folder.require()
-    try:
-        value = read_yaml(folder.config.read_text(encoding="utf-8")).value
-        history = read_history(folder.metrics)
-        record = Record(str(folder.path), dict(flat(value)), history, read_json(folder.summary))
-        for name, score in record.scores.items():
-            counted(name, score)
-    except MALFORMED as error:
-        raise UserError(
-            f"{folder.path}: configuration, metrics.csv or summary.json hold something else than "
-            f"a run writes: {' '.join(str(error).split())}"
-        ) from error
-    return record
-
-
-def read_history(path: Path) -> dict[str, list[float]]:
-    """The columns of ``metrics.csv``; none where it is missing."""
-    if not path.exists():
-        return {}
-    with open(path, encoding="utf-8", newline="") as file:
-        head, *rows = list(csv.reader(file)) or [[]]
-    whole = [row for row in rows if len(row) == len(head)]  # the last may be half written
-    return {name: [float(row[i]) for row in whole] for i, name in enumerate(head)}
+    with believing(folder.config):
+        config = dict(flat(read_yaml(folder.config.read_text(encoding="utf-8")).value))
+    history, summary = read_history(folder.metrics), read_summary(folder.summary)
+    return Record(str(folder.path), config, history, summary)
 
 
 def differing(records: Sequence[Record]) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy as np
 from nnad.autodiff import value_of
 from nnad.data.dataset import DataSplits, Meta, Split
 from nnad.training.evaluation import evaluating, predict
+from nnad.training.forgery import read_environment, read_summary
 from nnad.training.watch import Norms, Watch
 
 if TYPE_CHECKING:
@@ -109,8 +108,8 @@ def gather(
         name=folder.path.name,
         config=config,
         config_text=folder.config.read_text(encoding="utf-8"),
-        environment=read_json(folder.environment),
-        summary=read_json(folder.summary),
+        environment=read_environment(folder.environment),
+        summary=read_summary(folder.summary),
         history=history,
         norms=Watch.norms(watched) if watched and len(watched["steps"]) else None,
         meta=data.meta,
@@ -126,15 +125,6 @@ def first_rows(split: Split, count: int) -> Split:
     """At most `count` rows of a part."""
     weight = None if split.weight is None else split.weight[:count]
     return Split(split.x[:count], np.asarray(split.y)[:count], weight)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; nothing where it is missing or damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def activity_of(model: Any, x: Any) -> list[Activity]:

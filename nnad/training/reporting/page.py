@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnad.charts import document, style
+from nnad.training.forgery import believing
 from nnad.training.report import number
 from nnad.training.reporting.advice import advise
 from nnad.training.reporting.classes import class_figures, class_table
@@ -18,6 +19,7 @@ from nnad.training.reporting.internals import activity_table, internal_figures, 
 from nnad.training.reporting.learning import learning_figures
 from nnad.training.reporting.numbers import number_figures
 from nnad.training.reporting.worst import worst_table
+from nnad.training.watch import Watch
 
 if TYPE_CHECKING:
     from nnad.data.dataset import DataSplits
@@ -46,18 +48,20 @@ def report_run(path: str, output: str | None = None) -> Path:
         UserError: there is no such run, or it has no usable checkpoint, or the file cannot be made.
     """
     from nnad.training import checkpoint
+    from nnad.training.build import build
     from nnad.training.inference import load_weights, open_run
-    from nnad.training.job import load_data
-    from nnad.training.network import build_model
+    from nnad.training.job import load_data, make_trainer, require_state_of
 
     folder, config = open_run(path)
     state = checkpoint.load_newest(folder.last)
     data = load_data(config)
-    model = build_model(config, data.meta)
-    load_weights(model, folder)
+    job = build(config, data)
+    with believing(folder.last, f"the checkpoint does not fit {folder.config}"):
+        require_state_of(make_trainer(config, job, data, [Watch(job.model)]), data, state)
+    load_weights(job.model, folder)
     history = {name: column.tolist() for name, column in state["history"].items()}
     watched = state.get("callbacks", {}).get("Watch")
-    return write_report(folder, config, model, data, history, watched, output)
+    return write_report(folder, config, job.model, data, history, watched, output)
 
 
 def write_report(

@@ -13,7 +13,7 @@ from nnad.errors import UserError
 from nnad.training.crew.ranks import led
 from nnad.training.crew.runs import Runs, held, made_room
 from nnad.training.crew.trials import Trial, ranked, read_trials, write_trials
-from nnad.training.reporting.compare import read_history
+from nnad.training.forgery import read_history
 from nnad.training.run_folder import write_file
 from nnad.training.sweep.results import sweep_page, sweep_table
 from nnad.training.sweep.settings import Sweep, load_sweep

@@ -1,0 +1,100 @@
+"""The texts that a run writes beside its checkpoints, read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from nnad.training.forgery.trees import believing
+
+__all__ = ["read_environment", "read_history", "read_summary", "require_history"]
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Scores = dict[str, float | None]  # None: a number that was not finite
+
+
+class Baseline(BaseModel):
+    """What a summary tells of the baseline."""
+
+    model_config = STRICT
+    estimator: str
+    test: Scores
+    fit_seconds: float
+
+
+class Summary(BaseModel):
+    """What ``summary.json`` holds."""
+
+    model_config = STRICT
+    test: Scores
+    fit_seconds: float
+    parameters: Count
+    epochs: Count
+    steps: Count
+    best_epoch: Count
+    validation: Scores = {}
+    baseline: Baseline | None = None
+
+
+ENVIRONMENT = TypeAdapter(dict[str, str | int | dict[str, str] | None], config=STRICT)
+
+
+def read_summary(file: Path) -> dict[str, Any]:
+    """What a run has reached, as in its ``summary.json``; nothing before its end.
+
+    Raises:
+        CheckpointError: the file holds something else than a run writes.
+    """
+    if not file.exists():
+        return {}
+    with believing(file):
+        return Summary.model_validate(_read_json(file)).model_dump(exclude_unset=True)
+
+
+def read_environment(file: Path) -> dict[str, Any]:
+    """The object in ``environment.json``; nothing where it is missing.
+
+    Raises:
+        CheckpointError: the file holds something else than a run writes.
+    """
+    if not file.exists():
+        return {}
+    with believing(file):
+        return ENVIRONMENT.validate_python(_read_json(file))
+
+
+def read_history(file: Path) -> dict[str, list[float]]:
+    """The columns of ``metrics.csv``; none where it is missing.
+
+    Raises:
+        CheckpointError: the file holds something else than a run writes.
+    """
+    if not file.exists():
+        return {}
+    with believing(file):
+        text = file.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # the last line may be half written
+        head, *rows = list(csv.reader(whole.splitlines())) or [[]]
+        numbers = np.array([list(map(float, row)) for row in rows]).reshape(len(rows), len(head))
+        history = dict(zip(head, numbers.T.tolist(), strict=True))
+        require_history(history)
+        return history
+
+
+def require_history(columns: Mapping[str, Sequence[float]]) -> None:
+    """Raise a ValueError unless the columns have a row for each epoch, from the first on."""
+    epochs = np.arange(1, 1 + max(map(len, columns.values()), default=0))
+    alike = all(len(column) == len(epochs) for column in columns.values())
+    if not alike or (columns and not np.array_equal(columns.get("epoch", "none"), epochs)):
+        raise ValueError("the history is not a row for each epoch, from the first one on")
+
+
+def _read_json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
