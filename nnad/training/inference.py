@@ -49,7 +49,9 @@ def evaluate_run(path: str) -> dict[str, float]:
         UserError: there is no such run, it has no usable checkpoint, its data has no test part, or
             it is a cross-validation, where there is no test part that all folds share.
     """
-    folds = {trial.values.get("data.fold") for trial in trials_of(path)}  # also of those to come
+    folds = {
+        repr(trial.values.get("data.fold")) for trial in trials_of(path)
+    }  # also of those to come
     if len(folds) > 1:
         raise UserError(f"{path}: each fold has a test part of its own; see its summary.json")
     return evaluate_together(runs_of(path))

@@ -2,7 +2,7 @@
 
 Search as long as one likes: `python tests/faults/forged.py table --seconds 600`.  Whatever ends in
 anything but a refusal, takes over `SECONDS` or does not fit into `BYTES` is told once for each
-place in the source, with the file that did it.
+place in the source, with the file that did it.  All seconds are the processor's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from nnad.training.inference import evaluate_run, predict_file
 from nnad.training.job import check, resume, start
 from nnad.training.reporting import report_run
 from nnad.training.reporting.compare import compare_page, compare_table, read_records
+from tests.faults import forged_groups
 from tests.faults.fuzz import mutate
 
 SECONDS, BYTES = 20, 3 * 2**30
@@ -48,7 +50,9 @@ TABLE = "a,b,colour,size,y\n" + "".join(
     f"{('s', 'l', '')[i % 5 % 3]},{('yes', 'no')[i % 4 // 2]}\n"
     for i in range(60)
 )
-SERIES = "t,u,v\n" + "".join(f"{i},{i % 5},{i % 3 - 0.5}\n" for i in range(90))
+SERIES = "t,u,v,p,q\n" + "".join(
+    f"{i},{i % 5},{i % 3 - 0.5},{i % 2},{i // 4 % 2}\n" for i in range(90)
+)
 TEXT = "to be or not to be, that is the question: whether it is nobler in the mind\n" * 12
 
 COMMON = {"baseline": False, "output": {"name": "run", "report": True}}
@@ -125,6 +129,30 @@ JOBS: dict[str, dict[str, Any]] = {
         "optimizer": "Muon",
         "trainer": SHORT,
     },
+    "labels": {
+        "data": {"name": "csv", "path": "series.csv", "target": ["p", "q"], "task": "multi_label",
+                 "features": ["u", "v"], "standardize": "robust"},
+        "model": [{"Linear": {"out_features": 2}}, "Sigmoid"],
+        "loss": "binary_cross_entropy",
+        "optimizer": "RMSprop",
+        "trainer": SHORT,
+        "metrics": ["f1"],
+    },
+    "quantiles": {
+        "data": {"name": "csv", "path": "series.csv", "target": "v", "features": ["p", "u"],
+                 "standardize_target": True, "validation_size": 0.1},
+        "model": [{"Linear": {"out_features": 4}}, "LayerNorm", "Linear"],
+        "loss": {"name": "quantile", "q": [0.1, 0.5, 0.9]},
+        "optimizer": "Adafactor",
+        "trainer": SHORT | {"compile": True},
+    },
+    "tokens": {
+        "data": {"name": "npz", "path": "tokens.npz", "tokens": True, "task": "classification"},
+        "model": [{"Embedding": {"embedding_dim": 2}}, "Flatten", "Linear"],
+        "loss": "cross_entropy",
+        "optimizer": "Adagrad",
+        "trainer": SHORT | {"freeze": ["0.*"], "class_weight": "balanced"},
+    },
     "characters": {
         "data": {"name": "text", "path": "text.txt", "context": 6, "stride": 6, "batch_size": 64,
                  "test_size": 0.1},
@@ -160,6 +188,9 @@ ROWS = {
     "picture": ",".join(f"pixel_{i}_{j}" for i in range(8) for j in range(8))
     + "\n" + ",".join("3" * 64) + "\n",
     "series": SERIES,
+    "labels": SERIES,
+    "quantiles": SERIES,
+    "tokens": "x0,x1,x2,x3\n1,2,3,4\n",
 }  # fmt: skip
 ROWS |= {"stopping": ROWS["plain"], "autoencoder": ROWS["plain"], "codes": ROWS["table"]}
 
@@ -186,7 +217,10 @@ def made(name: str, place: Path) -> Path:
     """The folder of a run of a job, with something left to train."""
     for file, content in (("table.csv", TABLE), ("series.csv", SERIES), ("text.txt", TEXT)):
         (place / file).write_text(content)
-    (place / "rows.csv").write_text(ROWS.get(name, ""))
+    (place / "rows.csv").write_text(ROWS.get(name, ROWS["plain"]))
+    np.savez(place / "tokens.npz", x=np.arange(240).reshape(60, 4) % 7, y=np.arange(60) % 3)
+    if name in forged_groups.GROUPS:
+        return forged_groups.made(name, place)
     job = COMMON | JOBS[name]
     (place / "job.yaml").write_text(yaml.safe_dump(job))
     start(str(place / "job.yaml"), [f"output.dir={place}"], False, Interruption())
@@ -241,6 +275,7 @@ COMMANDS: dict[str, Callable[[Path], Any]] = {
     "export": export,
     "card": card,
     "generate": lambda run: generate_text(str(run), "to be", 9),
+    "go on": forged_groups.resume,
     "check": lambda run: check(str(run / "config.yaml"), []),
 }
 READ_BY = {
@@ -256,10 +291,13 @@ READ_BY = {
     "steps.csv": ["resume"],
 }
 NOT_READ = [".lock", "report.html"]
+FOLDERS = [*JOBS, *forged_groups.GROUPS]
 
 
 def commands(job: str, file: str) -> list[str]:
     """Those that read a file of a job's run and are meant for such a job."""
+    if job in forged_groups.GROUPS:
+        return forged_groups.commands(job, file)
     other = "predict" if JOBS[job]["data"]["name"] == "text" else "generate"
     return [command for command in READ_BY[file] if command != other]
 
@@ -331,7 +369,8 @@ def forged(rng: random.Random, content: bytes, file: Path) -> bytes:
 def files_of(run: Path) -> list[str]:
     """The files of a run that a command may read."""
     found = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-    return sorted(found - set(NOT_READ))
+    others = forged_groups.NOT_READ if "trials.json" in found else NOT_READ
+    return sorted(name for name in found if not any(fnmatch(name, other) for other in others))
 
 
 def attempt(run: Path, command: str) -> bool:
@@ -372,14 +411,14 @@ def place_of(error: BaseException) -> str:
 
 def failure(run: Path, command: str) -> tuple[str, str] | None:
     """Where and how a command ends in anything but an answer or a refusal."""
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         attempt(run, command)
     except (Exception, Slow) as error:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         return place_of(error), f"{error!r:.200}"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return None
 
 
@@ -389,10 +428,10 @@ def search(job: str, seconds: float, seed: int) -> int:
     (place / "whole").mkdir()
     run = made(job, place / "whole")
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-    signal.signal(signal.SIGALRM, too_slow)
-    rng, end, cases = random.Random(seed), time.time() + seconds, 0
+    signal.signal(signal.SIGPROF, too_slow)
+    rng, end, cases = random.Random(seed), time.process_time() + seconds, 0
     found: set[str] = set()
-    while time.time() < end:
+    while time.process_time() < end:
         file = rng.choice(files_of(run))
         content = forged(rng, (run / file).read_bytes(), run / file)
         for command in commands(job, file):
@@ -411,7 +450,7 @@ def search(job: str, seconds: float, seed: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("jobs", choices=JOBS, nargs="+")
+    parser.add_argument("jobs", choices=FOLDERS, nargs="+")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -11,7 +11,17 @@ from nnad.data.tokenizers import LARGEST_VOCABULARY, BytePair
 from nnad.errors import CheckpointError, UserError
 from nnad.training import checkpoint
 from nnad.training.forgery import require_like, require_state_like
-from tests.faults.forged import COMMANDS, JOBS, READ_BY, attempt, commands, copied, files_of, forged
+from tests.faults.forged import (
+    COMMANDS,
+    FOLDERS,
+    JOBS,
+    READ_BY,
+    attempt,
+    commands,
+    copied,
+    files_of,
+    forged,
+)
 from tests.faults.forged import made as made_run
 
 LAST, DATA = "checkpoints/last.safetensors", "preprocessing.safetensors"
@@ -32,17 +42,18 @@ def runs(tmp_path_factory):
 
 def test_all_that_is_written_is_read_by_a_command_here(runs):
     assert {file for job in JOBS for file in files_of(runs(job))} == set(READ_BY)
-    assert {command for found in READ_BY.values() for command in found} == set(COMMANDS)
+    found = {c for job in FOLDERS for file in files_of(runs(job)) for c in commands(job, file)}
+    assert found == set(COMMANDS)
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", FOLDERS)
 def test_whole_runs_are_believed(runs, tmp_path, job):
     for command in {c: None for file in files_of(runs(job)) for c in commands(job, file)}:
         assert not attempt(copied(runs(job), tmp_path / "copy"), command), command
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(400, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", FOLDERS)
 def test_forged_files_are_read_or_refused_in_words(runs, tmp_path, job, count):
     rng, run, refused = random.Random(count), runs(job), 0
     for _ in range(count):
@@ -94,6 +105,12 @@ FORGERIES = [
     ("plain", "summary.json", "fit_seconds", "x", "report", "fit_seconds: .*got 'x'"),
     ("plain", "summary.json", "test", [], "card", r"test: .*got \[\]"),
     ("stopping", "summary.json", "baseline estimator", 3, "compare", "baseline.estimator: "),
+    ("ensemble", "trials.json", "0 number", 1, "predict", "0, 1, 2, ..."),
+    ("ensemble", "trials.json", "0 status", "x", "evaluate", "0.status: .*got 'x'"),
+    ("ensemble", "trials.json", "1 epochs", -1, "go on", "1.epochs: .*got -1"),
+    ("sweep", "trials.json", "0 values seed", None, "go on", "no value for each of .*seed"),
+    ("sweep", "trials/001/summary.json", "test", 3, "go on", "test: .*got 3"),
+    ("crossval", "trials/001/summary.json", "baseline test", None, "go on", "baseline.test"),
     ("plain", "environment.json", "cores", [[]], "card", r"cores.*got \[\[\]\]"),
 ]
 
@@ -112,7 +129,7 @@ def test_what_is_wrong_is_told_with_the_file(
     *way, last = where.split()
     node = tree
     for key in way:
-        node = node[key]
+        node = node[int(key) if isinstance(node, list) else key]
     node[last] = what
     if what is None:
         del node[last]
@@ -146,6 +163,14 @@ def test_a_row_that_is_half_written_is_left_out(runs, tmp_path):
     with open(folder / "metrics.csv", "a") as file:
         file.write("3,9,0.00")
     COMMANDS["compare"](folder)
+
+
+def test_what_is_no_text_is_told(runs, tmp_path):
+    for job, file in (("sweep", "sweep.yaml"), ("ensemble", "members.yaml")):
+        folder = copied(runs(job), tmp_path / "copy")
+        (folder / file).write_bytes(b"kind: \xff")
+        with pytest.raises(UserError, match=f"{file}:1: not UTF-8 text"):
+            COMMANDS["go on"](folder)
 
 
 def test_half_a_character_is_written_as_its_number(runs, tmp_path):

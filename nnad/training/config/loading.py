@@ -17,7 +17,7 @@ from nnad.training.config.problems import messages, quote
 from nnad.training.config.schema import Config
 from nnad.training.yaml_reader import MAX_CHARACTERS, Document, read_yaml
 
-__all__ = ["find_config", "load_config", "parse_config"]
+__all__ = ["find_config", "load_config", "parse_config", "text_of"]
 
 SUFFIXES = (".yaml", ".yml")
 REPOSITORY_CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -37,7 +37,7 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     """
     file = find_config(path)
     return parse_config(
-        _text_of(file), overrides, file=str(file), default_name=file.stem, folder=str(file.parent)
+        text_of(file), overrides, file=str(file), default_name=file.stem, folder=str(file.parent)
     )
 
 
@@ -134,7 +134,7 @@ def find_config(path: str | os.PathLike[str]) -> Path:
     raise ConfigError(f"{path}: there is no such file{where}{did_you_mean(asked.name, likely)}")
 
 
-def _text_of(file: Path) -> str:
+def text_of(file: Path) -> str:
     """Return a file's text, without a byte order mark."""
     try:
         with file.open("rb") as stream:

@@ -49,7 +49,7 @@ class Runs:
         group = world()
         if group.size > 1:
             return Ranks(group, self.command)
-        return Workers(self.count, self.folder / "workers.log")
+        return Workers(min(self.count, len(self.trials)), self.folder / "workers.log")
 
     def advance(
         self, crew: Workers | Ranks, trials: Sequence[Trial], epochs: int | None = None
@@ -72,11 +72,12 @@ class Runs:
 
     def task(self, trial: Trial, epochs: int | None) -> dict[str, Any]:
         """What a worker is told."""
-        settings: dict[str, Any] = {
+        own = {
             "output.dir": str(self.folder / "trials"),
             "output.name": name_of(trial),
             "trainer.progress": False,
         }
+        settings: dict[str, Any] = {}
         if self.base.trainer.threads == "auto":
             group = world()
             settings["trainer.threads"] = threads_of_each(
@@ -84,7 +85,7 @@ class Runs:
             )
         return {
             "config": str(self.folder / "base.yaml"),
-            "overrides": override_texts({**settings, **trial.values}),
+            "overrides": override_texts({**settings, **trial.values, **own}),
             "path": str(self.path_of(trial)),
             "epochs": epochs,
         }

@@ -7,12 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from nnad.errors import UserError
+from nnad.training.forgery import believing
 from nnad.training.run_folder import write_file
 
 __all__ = ["Trial", "name_of", "ranked", "read_trials", "write_trials"]
+
+STATUS = "^(waiting|paused|dropped|done|failed|lost)$"
 
 
 @dataclass
@@ -32,10 +37,10 @@ class Trial:
 
     number: int
     values: dict[str, Any]
-    status: str = "waiting"
+    status: Annotated[str, Field(pattern=STATUS)] = "waiting"
     message: str = ""
     objective: float | None = None
-    epochs: int = 0
+    epochs: Annotated[int, Field(ge=0)] = 0
 
 
 def ranked(trials: Sequence[Trial], maximize: bool) -> list[Trial]:
@@ -60,10 +65,15 @@ def read_trials(folder: Path) -> list[Trial]:
     """What `write_trials` wrote.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or holds something else.
     """
     file = folder / "trials.json"
     try:
-        return [Trial(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        text = file.read_bytes()
+    except OSError as error:
         raise UserError(f"{file}: cannot be read: {error}") from error
+    with believing(file):
+        trials = TypeAdapter(list[Trial]).validate_json(text, strict=True)
+        if not trials or [trial.number for trial in trials] != list(range(len(trials))):
+            raise ValueError("these are not trials with the numbers 0, 1, 2, ...")
+    return trials

@@ -11,13 +11,14 @@ from typing import Any
 from nnad.distributed import alone, world
 from nnad.errors import UserError
 from nnad.training.config import load_config, to_yaml
+from nnad.training.config.loading import text_of
 from nnad.training.config.overrides import override_texts
 from nnad.training.crew.ranks import led
 from nnad.training.crew.runs import Runs, held, made_room
 from nnad.training.crew.trials import Trial, read_trials, write_trials
 from nnad.training.ensemble.kinds import ENSEMBLE, KINDS, Kind
 from nnad.training.ensemble.scores import spread_of, spread_table
-from nnad.training.forgery import read_summary
+from nnad.training.forgery import believing, read_summary
 from nnad.training.inference import MEMBERS, evaluate_together, require_one_data
 from nnad.training.job import check, without_nan
 from nnad.training.report import number
@@ -156,10 +157,11 @@ def resume(kind: Kind, path: str, tell: Tell) -> str:
 def members_on(kind: Kind, folder: Path, tell: Tell) -> str:
     """`resume` in the process that leads."""
     file = folder / MEMBERS
-    found = read_yaml(file.read_text(encoding="utf-8")).value if file.is_file() else None
+    with believing(file):
+        found = read_yaml(text_of(file)).value if file.is_file() else None
     known: dict[str, Any] = found if isinstance(found, dict) else {}
     left_by, workers = known.get("kind"), known.get("workers")
-    if left_by != kind.command or not isinstance(workers, int):
+    if left_by != kind.command or type(workers) is not int or workers < 1:
         others = [name for name in KINDS if name == left_by and name != kind.command]
         raise UserError(
             f"{folder}: expected a folder that nnad {kind.command} has left"

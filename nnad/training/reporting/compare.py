@@ -12,6 +12,7 @@ from typing import Any
 from nnad import charts
 from nnad.charts import Line, document, figure, legend, line_chart, style
 from nnad.errors import UserError
+from nnad.training.config.loading import text_of
 from nnad.training.config.locations import flat
 from nnad.training.forgery import believing, read_history, read_summary
 from nnad.training.history import column_groups
@@ -85,7 +86,7 @@ def read_record(path: str | Path) -> Record:
     folder = RunFolder(path)
     folder.require()
     with believing(folder.config):
-        config = dict(flat(read_yaml(folder.config.read_text(encoding="utf-8")).value))
+        config = dict(flat(read_yaml(text_of(folder.config)).value))
     history, summary = read_history(folder.metrics), read_summary(folder.summary)
     return Record(str(folder.path), config, history, summary)
 

@@ -13,7 +13,7 @@ from nnad.errors import UserError
 from nnad.training.crew.ranks import led
 from nnad.training.crew.runs import Runs, held, made_room
 from nnad.training.crew.trials import Trial, ranked, read_trials, write_trials
-from nnad.training.forgery import read_history
+from nnad.training.forgery import believing, read_history
 from nnad.training.run_folder import write_file
 from nnad.training.sweep.results import sweep_page, sweep_table
 from nnad.training.sweep.settings import Sweep, load_sweep
@@ -138,6 +138,9 @@ def search_on(folder: Path, tell: Callable[[str], None]) -> str:
     with held(folder, command(folder)):
         sweep = load_sweep(folder / "sweep.yaml")
         trials = read_trials(folder)
+        with believing(folder / "trials.json"):
+            if any(trial.values.keys() != sweep.space.keys() for trial in trials):
+                raise ValueError(f"a trial has no value for each of {', '.join(sweep.space)}")
         for trial in trials:
             if trial.status == "lost":
                 trial.status = "paused" if trial.epochs else "waiting"

@@ -14,7 +14,7 @@ from nnad.errors import ConfigError, did_you_mean
 from nnad.metrics import is_score
 from nnad.training.config import Config, load_config, to_yaml
 from nnad.training.config.checks import has_validation
-from nnad.training.config.loading import find_config
+from nnad.training.config.loading import find_config, text_of
 from nnad.training.config.locations import Locations
 from nnad.training.config.overrides import apply_override, override_texts
 from nnad.training.config.problems import messages
@@ -106,8 +106,7 @@ def load_sweep(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> S
         ConfigError: with every problem found, one line each.
     """
     file = find_config(path)
-    text = file.read_text(encoding="utf-8-sig")
-    document = read_yaml(text)
+    document = read_yaml(text_of(file))
     locations = Locations(str(file), str(file.parent), document.lines)
     problems = [f"{file}:{line}: {message}" for _, line, message in document.problems]
     if not isinstance(document.value, dict):

@@ -17,6 +17,7 @@ __all__ = ["Choice", "Interval", "combinations", "draws", "parse_parameter"]
 INTERVALS = {"uniform": (False, False), "log_uniform": (True, False), "int_uniform": (False, True),
              "log_int_uniform": (True, True)}  # fmt: skip
 FORMS = ("values", *INTERVALS)
+MOST = 1e300  # of a number in an interval
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _interval(form: str, content: Any) -> Interval | str:
     log, whole = INTERVALS[form]
     kinds = (int,) if whole else (int, float)
     numbers = isinstance(content, list) and all(
-        isinstance(x, kinds) and not isinstance(x, bool) and math.isfinite(x) for x in content
+        isinstance(x, kinds) and not isinstance(x, bool) and -MOST < x < MOST for x in content
     )
     if not numbers or len(content) != 2:
         kind = "whole numbers" if whole else "numbers"

@@ -389,7 +389,16 @@ def test_members_without_a_part_to_score_on_say_so(place):
     assert told[1].startswith("nothing to score on: the data have neither a test nor a validation")
 
 
-@pytest.mark.parametrize("text", ["kind: crossval", "kind: [a]", "3", "kind: crossval\nworkers: x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: crossval",
+        "kind: [a]",
+        "3",
+        "kind: crossval\nworkers: x",
+        "kind: crossval\nworkers: true",
+    ],
+)
 def test_a_damaged_description_is_refused(place, text):
     started(ensemble.CROSSVAL, count=2, overrides=["output.name=broken"])
     (place / "crossvals/broken/members.yaml").write_text(text)

@@ -84,6 +84,7 @@ def test_draws_do_not_depend_on_their_number() -> None:
         ("parameters: {optimizer.lr: {log_uniform: [0, 1]}}", "expected 0 < low < high"),
         ("parameters: {optimizer.lr: {log_unifrom: [1, 2]}}", "did you mean 'log_uniform'?"),
         ("parameters: {optimizer.lr: {int_uniform: [0.5, 1]}}", "two whole numbers"),
+        (f"parameters: {{optimizer.lr: {{uniform: [1, {10**400}]}}}}", "two numbers"),
         ("parameters: {optimizer.lr: 3}", "expected a list of values"),
         ("method: grid\nparameters: {optimizer.lr: {uniform: [0, 1]}}", "a grid needs lists"),
         ("parameters: {optimizer.lrr: [0.1]}", "unknown argument; did you mean 'lr'?"),
