@@ -10,10 +10,10 @@ import numpy as np
 
 from nnad.autodiff import no_grad
 from nnad.autodiff.tensor import value_of
-from nnad.distributed import share_of
+from nnad.distributed import Communicator, share_of
 from nnad.errors import CannotCompile
 
-__all__ = ["evaluating", "predict"]
+__all__ = ["evaluating", "predict", "predict_together"]
 
 COMPILED_FROM_BATCHES = 8
 PREDICTION_ROWS = 512  # at least: larger batches than in training make better use of the machine
@@ -48,6 +48,14 @@ def predict(model: Any, x: Any, batch_size: int = 0, part: tuple[int, int] = (0,
         batches = (x[i : i + rows] for i in mine)
         found = [value_of((call if len(b) == rows else model)(b)) for b in batches]
         return np.concatenate(found) if found else model(x[:1]).data[:0]
+
+
+def predict_together(
+    model: Any, x: Any, communicator: Communicator, batch_size: int = 0
+) -> np.ndarray:
+    """`predict`, its batches dealt out to the processes; every process gets all outputs."""
+    outputs = predict(model, x, batch_size, (communicator.rank, communicator.size))
+    return communicator.gather_rows(outputs)
 
 
 def _many_times(model: Any) -> Callable[[Any], Any]:

@@ -19,10 +19,10 @@ from nnad.training import checkpoint
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
 from nnad.training.crew.trials import Trial, name_of, read_trials
+from nnad.training.evaluation import predict_together
 from nnad.training.forgery import MALFORMED, believing, load_meta
 from nnad.training.job import load_data, make_trainer, require_same_data
 from nnad.training.network import build_model
-from nnad.training.parallel import predict_together
 from nnad.training.report import score_table
 from nnad.training.run_folder import RunFolder, replacing
 

@@ -5,19 +5,16 @@ each summed over its rows with their weights, are added up over all processes an
 of all weights: what one process computes from the whole batch, but for the order of the additions.
 Processes of one machine do so in shared memory, each a stretch of the gradient, and each updates
 that stretch of the parameters; others in one message over the flat buffer.  Random masks are those
-of the whole batch, batch normalisation uses the rows of all, and what is decided (stopping,
-diverging, heeding a signal) is decided from numbers that all processes hold alike.
+of the whole batch, and batch normalisation uses the rows of all.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -27,33 +24,30 @@ from nnad.data.batches import Batch
 from nnad.data.dataset import Split
 from nnad.distributed import Communicator
 from nnad.distributed.collective import synchronizing_batch_norm
-from nnad.errors import DivergedError, NnadError
+from nnad.errors import DivergedError
 from nnad.layers import BatchNorm1d, BatchNorm2d
 from nnad.losses.divisor import count_rows
 from nnad.ops.noise import sharing_draws
 from nnad.optimizers.clip import norm_of, scale_to_norm
-from nnad.training.callbacks import Interruption
 from nnad.training.diagnosis import is_finite
-from nnad.training.evaluation import predict
+from nnad.training.group import GroupTrainer
 from nnad.training.history import History
 from nnad.training.shared import SharedParameters
 from nnad.training.step_programs import StepPrograms
-from nnad.training.trainer import Trainer
 
-__all__ = ["Culprit", "ParallelTrainer", "has_batch_norm", "predict_together", "run_for_the_others"]
+__all__ = ["Culprit", "ParallelTrainer", "has_batch_norm", "run_for_the_others"]
 
 Culprit = tuple[Any, Batch]
 
 
-class ParallelTrainer(Trainer):
-    """A trainer that is one of several, one in each process of a group.
+class ParallelTrainer(GroupTrainer):
+    """A trainer that is one of several, each of which computes its share of every batch.
 
     Args:
-        communicator: the group.
         synchronize_batch_norm: normalise batches over the rows of all processes; otherwise each
             over its own, which costs no messages and is another model than one process trains.
             Batches with less than two rows for each are normalised over all rows nevertheless.
-        arguments: those of `Trainer`, the same in every process.
+        arguments: those of `GroupTrainer`.
     """
 
     compiled_actions = ("update",)  # clipping waits for messages
@@ -65,20 +59,15 @@ class ParallelTrainer(Trainer):
         synchronize_batch_norm: bool = True,
         **keywords: Any,
     ) -> None:
-        super().__init__(*arguments, **keywords)
-        self.communicator = communicator
+        super().__init__(*arguments, communicator=communicator, **keywords)
         self.shared: SharedParameters | None = None
         self.synchronize_batch_norm = synchronize_batch_norm
         if has_batch_norm(self.model) and self.normalizes_together(self.batch_size):
             self.programs = StepPrograms(self, False, 1)  # messages within a gradient
         self.batching["part"] = (communicator.rank, communicator.size)
-        self.signal: int | None = None  # agreed by all processes to be heeded
 
     def prepare(self, train: Split, validation: Split | None) -> None:
         super().prepare(train, validation)
-        self.flat_weights = [buffer.data for buffer in self.model.flatten().values()]
-        for weights in self.flat_weights:
-            self.communicator.broadcast(weights)
         self.shared = SharedParameters.of(self.model, self.optimizer, self.communicator)
         alone = self.communicator.local_size == self.communicator.size
         if alone and self.shared is None and self.optimizer.divisible and self.communicator.leads:
@@ -101,7 +90,9 @@ class ParallelTrainer(Trainer):
     def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
         loss_sum, weight_sum, culprit = self.add_batches(b for b in batches if self.counts(b))
         missing = [p.grad is None for p in self.parameters]
-        loss_sum, weight_sum, lacking = self.agree(loss_sum, weight_sum, sum(missing), culprit)
+        loss_sum, weight_sum, lacking = self.agree_on_sums(
+            loss_sum, weight_sum, sum(missing), culprit
+        )
         if lacking:
             self.reach_alike(missing)
         if weight_sum:
@@ -157,10 +148,6 @@ class ParallelTrainer(Trainer):
         for gradient in self.flat_gradients:
             self.sum_of_all(gradient)
             gradient /= weight
-
-    def sum_of_all(self, array: np.ndarray) -> np.ndarray:
-        """Replace `array` by its sum over all processes, the same bits everywhere; returns it."""
-        return self.communicator.sum(array)
 
     def clip_gradients(self) -> float:
         if self.shared is None:
@@ -220,25 +207,18 @@ class ParallelTrainer(Trainer):
         """Whether batches of so many rows are normalised over all rows, not each part by itself."""
         return self.synchronize_batch_norm or rows < 2 * self.parts
 
-    def agree(
-        self,
-        loss_sum: float = 0.0,
-        weight_sum: float = 0.0,
-        lacking: int = 0,
-        culprit: Culprit | None = None,
+    def agree_on_sums(
+        self, loss_sum: float, weight_sum: float, lacking: int, culprit: Culprit | None
     ) -> tuple[float, float, float]:
         """Add up losses, weights and how many gradients are lacking.
 
-        It is also learnt whether anybody diverged or received a signal.
+        Raises:
+            DivergedError: on every process, if any has a culprit.
         """
         diverged = culprit is not None
-        signals = [self.received_signal == number for number in Interruption.SIGNALS]
-        totals = [0.0 if diverged else loss_sum, weight_sum, lacking, diverged, *signals]
-        totals = self.sum_of_all(np.array(totals, np.float64)).tolist()
-        loss_sum, weight_sum, found, diverged, *signals = totals
-        received = compress(Interruption.SIGNALS, signals)
-        self.signal = next(received, None)
-        if diverged:
+        numbers = [0.0 if diverged else loss_sum, weight_sum, lacking, diverged]
+        loss_sum, weight_sum, found, anywhere = self.agree(numbers)
+        if anywhere:
             self.raise_together(partial(self.report_loss, *culprit) if culprit else None)
         return loss_sum, weight_sum, found
 
@@ -265,39 +245,11 @@ class ParallelTrainer(Trainer):
     def have_weight(self, batches: Sequence[Batch]) -> bool:
         return bool(self.communicator.sum(np.array([sum(map(self.weight_of, batches))]))[0])
 
-    # What is decided together -------------------------------------------------------------------
-
-    @property
-    def received_signal(self) -> int | None:
-        """The signal that this process has received."""
-        return next((c.received for c in self.callbacks if isinstance(c, Interruption)), None)
-
-    def heeded(self, signal_number: int | None) -> int | None:
-        return self.signal
-
-    def end_epoch(self) -> None:
-        self.agree()
-        self.require_equal_weights()
-        super().end_epoch()
-
-    def require_equal_weights(self) -> None:
-        """Raise unless all processes hold the same weights, to the last bit."""
-        digest = 0
-        for weights in self.flat_weights:
-            digest = zlib.crc32(weights, digest)
-        digests = self.communicator.gather_rows(np.array([digest]))
-        if (digests != digests[0]).any():
-            ranks = ", ".join(map(str, np.flatnonzero(digests != digests[0])))
-            raise NnadError(
-                f"after epoch {self.epoch + 1} the weights of rank {ranks} differ from those of "
-                "rank 0: the processes do not run the same program on the same kind of machine"
-            )
-
     def outputs(self, x: Any) -> np.ndarray:
         if not self.synchronize_batch_norm:  # each has running statistics of its own rows
             for _, statistics in self.model.named_buffers():
                 self.communicator.broadcast(statistics)
-        return predict_together(self.model, x, self.communicator, self.batch_size)
+        return super().outputs(x)
 
 
 def run_for_the_others(model: Any, batch: Batch) -> None:
@@ -309,11 +261,3 @@ def run_for_the_others(model: Any, batch: Batch) -> None:
 def has_batch_norm(model: Any) -> bool:
     """Whether there is a layer that normalises over the rows of a batch."""
     return any(isinstance(module, (BatchNorm1d, BatchNorm2d)) for module in model.modules())
-
-
-def predict_together(
-    model: Any, x: Any, communicator: Communicator, batch_size: int = 0
-) -> np.ndarray:
-    """`predict`, its batches dealt out to the processes; every process gets all outputs."""
-    outputs = predict(model, x, batch_size, (communicator.rank, communicator.size))
-    return communicator.gather_rows(outputs)

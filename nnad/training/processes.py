@@ -19,12 +19,19 @@ __all__ = ["kind_of_trainer", "limit_threads", "require_even_blocks", "threads_o
 def require_even_blocks(config: Config, group: Communicator) -> None:
     """Raise a ConfigError if the blocks of a batch cannot be dealt out evenly to processes."""
     blocks = config.distributed.blocks
-    if blocks is not None and blocks % group.size:
+    if not _divide(blocks, group):
+        assert blocks is not None
         counts = ", ".join(str(2**k) for k in range(blocks.bit_length()))
         raise ConfigError(
             f"{config.where('distributed', 'blocks')}: {blocks} blocks cannot be dealt out evenly "
-            f"to {group.size} processes; start one of {counts}, or set distributed.blocks=null"
+            f"to {group.size} processes; start one of {counts}, or set distributed.blocks to null, "
+            "or to 1: whole batches in every process"
         )
+
+
+def _divide(blocks: int | None, group: Communicator) -> bool:
+    """Whether so many blocks of a batch can be dealt out evenly; a single one is everybody's."""
+    return blocks is None or blocks == 1 or blocks % group.size == 0
 
 
 def kind_of_trainer(config: Config, group: Communicator) -> Callable[..., Trainer]:
@@ -33,10 +40,14 @@ def kind_of_trainer(config: Config, group: Communicator) -> Callable[..., Traine
     Where blocks cannot be dealt out evenly, which only what does not train allows, there are none.
     """
     blocks = config.distributed.blocks
-    if blocks is not None and blocks % group.size:
+    if not _divide(blocks, group):
         blocks = None
-    if blocks is None and group.size == 1:
+    if group.size == 1 and blocks in (None, 1):
         return Trainer
+    if blocks == 1:
+        from nnad.training.group import GroupTrainer
+
+        return partial(GroupTrainer, communicator=group)
     more: dict[str, Any] = {
         "communicator": group,
         "synchronize_batch_norm": config.distributed.batch_norm == "synchronized",
@@ -53,14 +64,16 @@ def kind_of_trainer(config: Config, group: Communicator) -> Callable[..., Traine
 def threads_of(config: Config, group: Communicator) -> int | str:
     """Threads of a process, one of a group: the cores of a machine are shared out among them.
 
-    With `distributed.blocks` among as many as there may be: products on another number of threads
-    may be rounded otherwise.
+    With `distributed.blocks` among as many as there may be, which is any number where each computes
+    whole batches: products on another number of threads may be rounded otherwise.
     """
-    threads = config.trainer.threads
-    processes = config.distributed.blocks or group.local_size
-    if threads == "auto" and processes > 1:
-        return max(1, (os.cpu_count() or 1) // processes)
-    return threads
+    if config.trainer.threads != "auto":
+        return config.trainer.threads
+    blocks = config.distributed.blocks
+    if blocks == 1:
+        return 1
+    processes = blocks or group.local_size
+    return max(1, (os.cpu_count() or 1) // processes) if processes > 1 else "auto"
 
 
 def limit_threads(config: Config, stack: ExitStack) -> None:

@@ -1,5 +1,6 @@
-"""Run by several processes: batches in blocks give the bits that one process gives."""
+"""Run by several processes: batches in blocks, or whole ones, give the bits of one process."""
 
+import signal
 from contextlib import nullcontext
 
 import numpy as np
@@ -10,7 +11,8 @@ from nnad.distributed import Communicator, alone, world
 from nnad.errors import DivergedError
 from nnad.layers import BatchNorm1d, Dropout, LayerNorm, Linear, Sequential
 from nnad.training.blocks import BlockTrainer
-from nnad.training.callbacks import Callback
+from nnad.training.callbacks import Callback, Interrupted, Interruption
+from nnad.training.group import GroupTrainer
 from nnad.training.parallel import ParallelTrainer
 from nnad.training.state import restore
 from nnad.training.trainer import Trainer
@@ -32,6 +34,7 @@ CASES = [  # batch norm, weights, options
     (False, False, {"optimizer": "Muon", "rate": 0.01}),
     (True, False, {"optimizer": "LBFGS", "rate": 1e-3}),
 ]
+KINDS = [(GroupTrainer, {}), (ParallelTrainer, {}), (BlockTrainer, {"blocks": 4})]
 
 
 def in_blocks(communicator, *arguments, blocks=4, **keywords):
@@ -63,6 +66,41 @@ def blocks_train_the_model_that_whole_batches_train():
         serial, _ = job(Trainer, batch_norm, weight, **options | {"compile": False})
         blocks, _ = in_blocks(group, batch_norm, weight, **options)
         np.testing.assert_allclose(blocks["train_loss"], serial["train_loss"], rtol=1e-9)
+
+
+def whole_batches_give_the_bits_of_one_process():
+    for batch_norm, weight, options in CASES:
+        options = {k: v for k, v in options.items() if k != "synchronize_batch_norm"}
+        for dtype in ("float32", "float64"):
+            with alone():
+                one = job(Trainer, batch_norm, weight, dtype=dtype, **options)
+            many = job(GroupTrainer, batch_norm, weight, dtype=dtype, communicator=group, **options)
+            assert_same_bits(one, many)
+
+
+def a_signal_to_one_process_is_heeded_by_all_at_one_step():
+    class Signal(Callback):
+        def on_step_end(self, trainer):
+            if trainer.step == 9 and group.rank == group.size - 1:
+                heeding.received = signal.SIGTERM
+
+    for kind, options in KINDS:
+        heeding, steps = Interruption(), Steps()
+        callbacks = [steps, Signal(), heeding]
+        try:
+            job(kind, False, False, callbacks=callbacks, communicator=group, **options)
+        except Interrupted as end:
+            assert end.exit_status == 128 + signal.SIGTERM
+        else:
+            raise AssertionError("the signal was not heeded")
+        assert group.gather_texts(str(steps.last)) == ["10"] * group.size
+
+
+class Steps(Callback):
+    """The last step that was made."""
+
+    def on_step_end(self, trainer):
+        self.last = trainer.step
 
 
 def parameters_that_only_some_blocks_reach():
@@ -224,9 +262,14 @@ def a_run_goes_on_in_another_number_of_processes_to_the_bit():
 
 
 def divergence_is_told_alike():
-    for batch_norm in (False, True):
+    for batch_norm, kind, options in [
+        (False, GroupTrainer, {}),
+        (False, BlockTrainer, {"blocks": 4}),
+        (True, BlockTrainer, {"blocks": 4}),
+    ]:
+        options = {**options, "rate": 1e200, "epochs": 50, "communicator": group}
         try:
-            in_blocks(group, batch_norm, False, rate=1e200, epochs=50)
+            job(kind, batch_norm, False, **options)
         except DivergedError as error:
             told = group.gather_texts(str(error))
             assert told == [told[0]] * group.size
@@ -236,6 +279,8 @@ def divergence_is_told_alike():
 
 CHECKS = [
     bits_are_those_of_one_process,
+    whole_batches_give_the_bits_of_one_process,
+    a_signal_to_one_process_is_heeded_by_all_at_one_step,
     blocks_train_the_model_that_whole_batches_train,
     parameters_that_only_some_blocks_reach,
     parts_count_what_the_mean_loss_is_divided_by,

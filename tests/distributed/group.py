@@ -18,7 +18,8 @@ from nnad.distributed import all_reduce_sum, share_of, shared_memory, spread, wo
 from nnad.errors import CannotCompile, ConfigError, DivergedError, NnadError
 from nnad.layers import BatchNorm1d, Dropout, GaussianNoise, Linear, Module, Sequential, Tanh
 from nnad.training.callbacks import Callback
-from nnad.training.parallel import ParallelTrainer, predict_together
+from nnad.training.evaluation import predict_together
+from nnad.training.parallel import ParallelTrainer
 from nnad.training.shared import SharedParameters
 from nnad.training.state import capture, restore
 from nnad.training.trainer import Trainer

@@ -12,7 +12,9 @@ from nnad.distributed.pairs import add_in_pairs
 from nnad.errors import ConfigError, NnadError
 from nnad.training.blocks import BlockTrainer
 from nnad.training.config import load_config
-from nnad.training.processes import require_even_blocks
+from nnad.training.group import GroupTrainer
+from nnad.training.processes import kind_of_trainer, require_even_blocks, threads_of
+from nnad.training.trainer import Trainer
 from tests.distributed import blocks as script
 
 
@@ -132,5 +134,11 @@ def test_processes_divide_the_blocks(tmp_path):
         ConfigError, match=r"a.yaml:4: .*4 blocks .* to 3 processes; start one of 1, 2, 4, or set"
     ):
         require_even_blocks(load_config(path, []), Three())
+    group = Three()
+    config = load_config(path, ["distributed.blocks=1"])
+    require_even_blocks(config, group)
+    assert kind_of_trainer(config, group).func is GroupTrainer
+    assert kind_of_trainer(config, Communicator()) is Trainer
+    assert {threads_of(config, g) for g in (group, Communicator())} == {1}
     with pytest.raises(ValueError, match="power of two that the 3 processes divide, got 4"):
         script.job(BlockTrainer, False, False, communicator=Three(), blocks=4)

@@ -21,7 +21,8 @@ LONG = (
     "multi_label",
     "quantile_regression",
 )
-IN_BLOCKS = (
+SAME_BITS = (
+    "mlp",
     "resnet_small",
     "tabular",
     "tabular_realmlp_classes",
@@ -56,6 +57,7 @@ def losses(folder):
 )
 def test_a_config_trains_alike_in_1_2_and_4_processes(mpiexec, tmp_path, config, length):
     job = (*TRAIN, "--config", f"{config}.yaml", *SHORT, "trainer.dtype=float64", *length)
+    job = (*job, "distributed.blocks=null")  # each process takes its share of a batch
     if config == "char_transformer":
         if not TEXT.exists():
             pytest.skip("the text is not there")
@@ -71,13 +73,15 @@ def test_a_config_trains_alike_in_1_2_and_4_processes(mpiexec, tmp_path, config,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", IN_BLOCKS)
-def test_a_config_in_blocks_gives_the_same_bits(mpiexec, tmp_path, config):
-    job = ("--config", f"{config}.yaml", *SHORT, "trainer.epochs=5")
+@pytest.mark.parametrize("config", SAME_BITS)
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_a_config_gives_the_same_bits(mpiexec, tmp_path, config, blocks):
+    job = ("--config", f"{config}.yaml", *SHORT, "trainer.epochs=5", f"distributed.blocks={blocks}")
     for processes in (1, 2, 4):
         done = mpiexec(processes, *TRAIN, *job, f"output.name=p{processes}")
         assert done.returncode == 0, done.stderr
-    done = mpiexec(2, *TRAIN, *job, "output.name=apart", "distributed.blocks=null")
+    job = (*job[:-1], "distributed.blocks=null", "output.name=apart")
+    done = mpiexec(2, *TRAIN, *job)
     assert done.returncode == 0, done.stderr
     runs = [tmp_path / "runs" / name for name in ("p1", "p2", "p4", "apart")]
     alone, two, four, apart = (losses(run) for run in runs)
@@ -91,7 +95,7 @@ def test_a_config_in_blocks_gives_the_same_bits(mpiexec, tmp_path, config):
 
 @pytest.mark.slow
 def test_a_run_resumes_in_another_number_of_processes(mpiexec, tmp_path):
-    job = ("--config", "mlp.yaml", *SHORT, "trainer.dtype=float64")
+    job = ("--config", "mlp.yaml", *SHORT, "trainer.dtype=float64", "distributed.blocks=null")
     for processes, name, epochs in [(1, "whole", 20), (2, "parts", 8)]:
         done = mpiexec(processes, *TRAIN, *job, f"output.name={name}", f"trainer.epochs={epochs}")
         assert done.returncode == 0, done.stderr

@@ -39,7 +39,7 @@ def test_processes_that_share_cores_take_turns():
 
 
 def test_a_job_is_predicted_for_every_number_of_processes():
-    job = ["baseline=false", "data.batch_size=512"]
+    job = ["distributed.blocks=null", "data.batch_size=512"]
     found = plan("mlp.yaml", job, [4, 2], Network(1e-9, 1e15))
     assert [p.ranks for p in found] == [1, 2, 4]
     assert found[0].messages == 0 < found[1].messages < found[2].messages < 1e-6
@@ -50,7 +50,7 @@ def test_a_job_is_predicted_for_every_number_of_processes():
 
 def sent(change: str, together: bool) -> list[int]:
     """Bytes of the messages of a step of the last of four processes."""
-    config = load_config("mlp.yaml", ["baseline=false", *change.split(";")])
+    config = load_config("mlp.yaml", ["distributed.blocks=null", *change.split(";")])
     data, group = load_data(config), Rehearsal(4, together)
     with within(group):
         trainer = make_trainer(config, build(config, data), data)
@@ -70,6 +70,7 @@ TOTALS = 6 * 8  # loss, weight, lacking gradients, divergence and two signals
     ("change", "together", "expected"),
     [
         ("seed=0", False, [TOTALS, GRADIENT]),
+        ("distributed.blocks=1", True, [16]),  # the signals
         ("seed=0", True, [TOTALS, 8, 0, 0]),  # the norm, and two meetings around the exchange
         (NORM, False, [8, 256, 256, 256, 256, TOTALS, GRADIENT + 2 * 256]),
         (f"{NORM};distributed.batch_norm=local", False, [TOTALS, GRADIENT + 2 * 256]),

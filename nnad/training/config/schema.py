@@ -262,7 +262,8 @@ class Distributed(Section):
         default=None,
         ge=1,
         description="blocks of rows that each batch is computed in, a power of two: numbers are "
-        "then the same to the last bit for 1, 2, 4, ... processes, up to one for each block",
+        "then the same to the last bit for 1, 2, 4, ... processes, up to one for each block; 1: "
+        "every process computes whole batches, with the numbers of one, for small networks",
     )
     timeout_seconds: PositiveFloat = Field(
         default=600.0, description="how long to wait for a process that does not answer"
