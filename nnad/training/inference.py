@@ -19,6 +19,7 @@ from nnad.training import checkpoint
 from nnad.training.build import build
 from nnad.training.config import Config, load_config
 from nnad.training.crew.trials import Trial, name_of, read_trials
+from nnad.training.diagnosis import is_finite
 from nnad.training.evaluation import predict_together
 from nnad.training.forgery import MALFORMED, believing, load_meta
 from nnad.training.job import load_data, make_trainer, require_same_data
@@ -170,6 +171,9 @@ def load_weights(model: Any, folder: RunFolder) -> None:
     weights = best_weights(folder)
     with believing(folder.best, f"the weights do not fit {folder.config}"):
         model.load_state_dict(weights)
+        bad = [name for name, array in model.state_dict(copy=False).items() if not is_finite(array)]
+        if bad:
+            raise ValueError(f"{', '.join(bad)}: not finite, which no run saves")
 
 
 def best_weights(folder: RunFolder) -> dict[str, np.ndarray]:

@@ -24,7 +24,8 @@ from tests.faults.forged import (
 )
 from tests.faults.forged import made as made_run
 
-LAST, DATA = "checkpoints/last.safetensors", "preprocessing.safetensors"
+LAST, BEST = "checkpoints/last.safetensors", "checkpoints/best.safetensors"
+DATA = "preprocessing.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,8 @@ FORGERIES = [
     ("lbfgs", LAST, "optimizer direction", np.zeros(2), "resume", r"LBFGS: .* shape \(2,\)"),
     ("lbfgs", LAST, "optimizer last_grad", None, "resume", "last_grad"),
     ("lbfgs", LAST, "best weights", {"x": np.zeros(1)}, "evaluate the last", "x: unknown"),
+    ("lbfgs", BEST, "0.bias", np.full(3, np.nan), "predict", "0.bias: not finite"),
+    ("lbfgs", BEST, "0.bias", np.full(2, 0.5), "evaluate", "0.bias: got shape"),
     ("table", DATA, "arrays preprocessor.fill", np.zeros(3), "predict", "fill is .*shape"),
     ("table", DATA, "arrays preprocessor.scale", np.zeros(2), "predict", "scale .* more than 0"),
     ("table", DATA, "arrays preprocessor.center", None, "predict", "scale .* as center"),
@@ -156,6 +159,15 @@ def test_rows_that_no_run_wrote_are_told(runs, tmp_path, text):
     (folder / "metrics.csv").write_text(text)
     with pytest.raises(UserError, match=r"metrics.csv: holds something else"):
         COMMANDS["compare"](folder)
+
+
+def test_a_model_that_gives_no_numbers_is_reported(runs, tmp_path):
+    folder = copied(runs("plain"), tmp_path / "copy")
+    tree = checkpoint.load(folder / BEST)
+    tree["0.weight"][...] = tree["3.weight"][...] = 1e38
+    checkpoint.save(folder / BEST, tree)
+    assert not attempt(folder, "report")
+    assert "Calibration" in (folder / "report.html").read_text()
 
 
 def test_a_row_that_is_half_written_is_left_out(runs, tmp_path):

@@ -201,7 +201,7 @@ def of_calibration(evidence: Evidence) -> Iterator[Advice]:
     if found is None:
         return
     confidence, right, rows = calibration(found)
-    error = float(np.sum(np.abs(confidence - right) * rows) / rows.sum())
+    error = float(np.sum(np.abs(confidence - right) * rows) / max(1, rows.sum()))
     if error > MISCALIBRATED:
         distance = np.abs(confidence - 0.5) if len(found.names) == 2 else confidence
         truth = np.abs(right - 0.5) if len(found.names) == 2 else right

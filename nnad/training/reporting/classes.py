@@ -184,6 +184,8 @@ def calibration(found: Predicted) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     else:
         confidence = found.probability.max(axis=1)
         right = (found.chosen * found.truth).sum(axis=1)
+    known = np.isfinite(confidence)  # a model of huge weights may give no number
+    confidence, right = confidence[known], right[known]
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     rows = np.bincount(bins, minlength=CALIBRATION_BINS)
     full = rows > 0
@@ -194,7 +196,7 @@ def calibration(found: Predicted) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def calibration_figure(found: Predicted) -> str:
     """Whether 80 % sure is right in 80 % of cases."""
     confidence, right, rows = calibration(found)
-    error = float(np.sum(np.abs(confidence - right) * rows) / rows.sum())
+    error = float(np.sum(np.abs(confidence - right) * rows) / max(1, rows.sum()))
     lines = [
         Line("model", confidence, right),
         Line("perfectly calibrated", [0, 1], [0, 1], dashed=True, number=9),
