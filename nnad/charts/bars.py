@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnad.charts.frame import BOTTOM, LEFT, RIGHT, TOP, WIDTH, axes, sheet
-from nnad.charts.scales import Scale, fitted, text
+from nnad.charts.scales import fitted, text
 
 __all__ = ["bars", "histogram"]
 
@@ -21,8 +21,8 @@ def histogram(label: str, values: Any, *, x_label: str = "", bins: int = 30) -> 
     """How often `values` fall between equally distant edges; those not finite are left out."""
     data = np.asarray(values, np.float64).reshape(-1)
     data = data[np.isfinite(data)]
-    counts, edges = np.histogram(data, bins=bins) if data.size else (np.zeros(1), np.arange(2.0))
-    x = Scale(float(edges[0]), float(edges[-1]), LEFT, RIGHT)
+    x = fitted([data], LEFT, RIGHT)
+    counts, edges = np.histogram(np.clip(data, x.low, x.high), bins, (x.low, x.high))
     y = fitted([counts, [0]], BOTTOM, TOP)
     parts = [axes(x, y, x_label, "rows")]
     for count, low, high in zip(counts, edges, edges[1:], strict=False):

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Scale", "fitted", "text"]
+__all__ = ["LARGEST", "Scale", "fitted", "text"]
 
 TICKS = 5
+LARGEST = 1e250  # number at an end, so that a float holds what is computed of both
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ def fitted(
     """
     arrays = [np.asarray(v, np.float64).reshape(-1) for v in values]
     every = np.concatenate(arrays) if arrays else np.zeros(0)
-    every = every[np.isfinite(every) & (every > 0 if log else True)]
+    every = np.clip(every[np.isfinite(every) & (every > 0 if log else True)], -LARGEST, LARGEST)
     low, high = (float(every.min()), float(every.max())) if every.size else (0.1, 1.0)
     if log:
-        low, high = math.log10(low), math.log10(high)
+        low, high = (math.log10(max(end, 1 / LARGEST)) for end in (low, high))
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
         around = 0.3 if log else abs(low) / 2 or 0.5
         low, high = low - around, high + around

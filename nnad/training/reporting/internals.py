@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from nnad.charts import Line, figure, legend, line_chart, table
-from nnad.charts.scales import text
+from nnad.charts.scales import LARGEST, text
 from nnad.training.reporting.evidence import Evidence
 from nnad.training.reporting.learning import spread
 from nnad.training.watch import Norms
@@ -61,7 +61,7 @@ def internal_figures(norms: Norms) -> Iterator[str]:
 
 def _covering(ratios: np.ndarray) -> tuple[float, float]:
     """Ends of an axis that show the healthy band and the data."""
-    shown = ratios[np.isfinite(ratios) & (ratios > 0)]
+    shown = np.clip(ratios[np.isfinite(ratios) & (ratios > 0)], 1 / LARGEST, LARGEST)
     low, high = (shown.min(), shown.max()) if shown.size else HEALTHY_RATIO
     return min(low, HEALTHY_RATIO[0]) / 2, max(high, HEALTHY_RATIO[1]) * 2
 
