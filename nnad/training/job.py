@@ -89,9 +89,10 @@ def resume(path: str, overrides: Sequence[str], interruption: Interruption) -> s
             return train(config, folder, None, interruption)
         state = checkpoint.load_newest(folder.last)
         length = {"epochs": config.trainer.epochs, "steps": config.trainer.steps}
-        done = repr(state.get("finished")) == repr(length)  # an array has no one truth
-        if done and folder.summary.exists():
-            return f"{folder.path} is finished after {state['counters']['epoch']} epochs"
+        with believing(folder.last):
+            done = repr(state.get("finished")) == repr(length)  # an array has no one truth
+            if done and folder.summary.exists():
+                return f"{folder.path} is finished after {state['counters']['epoch']} epochs"
         if overrides:
             world().lead(lambda: folder.write_config(to_yaml(config)))
         return train(config, folder, state, interruption)

@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -195,7 +195,7 @@ ROWS = {
 ROWS |= {"stopping": ROWS["plain"], "autoencoder": ROWS["plain"], "codes": ROWS["table"]}
 
 ODD = [
-    *(None, True, -1, 0, 1, 2, 1e308, 10**30, float("nan"), float("inf"), 0.5),
+    *(None, True, -1, 0, 1, 2, 1e308, 10**7, 10**30, float("nan"), float("inf"), 0.5),
     *("", "x", "../../x", "\ud800", "\x00", [], [[[]]], [1], ["x", "x"], {}, {"a": 1}),
 ]
 ODD_ARRAYS = [
@@ -302,19 +302,20 @@ def commands(job: str, file: str) -> list[str]:
     return [command for command in READ_BY[file] if command != other]
 
 
-def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where in a tree something stands."""
+    if not isinstance(node, (dict, list)):
+        return []
     inside = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, child in inside:
-        yield (*path, key)
-        if isinstance(child, (dict, list)):
-            yield from places(child, (*path, key))
+    return [p for key, child in inside for p in [(*path, key), *places(child, (*path, key))]]
 
 
 def changed(rng: random.Random, tree: Any, odd: list[Any]) -> Any:
     """A tree with one thing left out, added or replaced."""
+    if not places(tree) or not rng.randrange(50):
+        return rng.choice(odd)
     tree = copy.deepcopy(tree)
-    *way, last = rng.choice(list(places(tree)))
+    *way, last = rng.choice(places(tree))
     node = tree
     for key in way:
         node = node[key]
@@ -356,7 +357,9 @@ def forged(rng: random.Random, content: bytes, file: Path) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if file.suffix == ".safetensors":
-            tree = changed(rng, checkpoint.decode(content, file), [*ODD, *ODD_ARRAYS])
+            tree = checkpoint.decode(content, file)
+            for _ in range(rng.choice([1, 1, 2])):
+                tree = changed(rng, tree, [*ODD, *ODD_ARRAYS])
             head, arrays = checkpoint.encode(tree)
             return head + b"".join(array.tobytes() for array in arrays)
         if file.suffix == ".json" and rng.random() < 0.7:

@@ -177,6 +177,15 @@ def test_a_row_that_is_half_written_is_left_out(runs, tmp_path):
     COMMANDS["compare"](folder)
 
 
+@pytest.mark.parametrize("tree", [[], None, {"finished": {"epochs": 3, "steps": None}}])
+def test_a_checkpoint_of_another_form_is_told(runs, tmp_path, tree):
+    folder = copied(runs("plain"), tmp_path / "copy")
+    checkpoint.save(folder / LAST, tree, keep_previous=False)
+    for command in ("resume", "report", "evaluate the last"):
+        with pytest.raises(CheckpointError, match=r"last.safetensors: "):
+            COMMANDS[command](folder)
+
+
 def test_what_is_no_text_is_told(runs, tmp_path):
     for job, file in (("sweep", "sweep.yaml"), ("ensemble", "members.yaml")):
         folder = copied(runs(job), tmp_path / "copy")

@@ -24,7 +24,7 @@ NAMED = ("classification", "multi_label", "language_model")  # tasks whose outpu
 NUMBERS = ("regression", "autoencoder")
 DTYPES = ("float32", "float64", "int64")
 ENCODINGS = ("one_hot", "codes")
-MOST_NUMBERS = 2**27  # in a row: half a gigabyte
+MOST_NUMBERS = 2**24  # in a row, and of tokens or outputs: a network for less is made
 
 
 def load_meta(folder: RunFolder) -> Meta:
