@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from nnad.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nnad.layers.module import Module
 
-__all__ = ["load", "save"]
+__all__ = ["arrays_of", "load", "save"]
 
 
 def save(path: str | os.PathLike[str], module: Module) -> None:
@@ -42,12 +44,24 @@ def load(path: str | os.PathLike[str], module: Module) -> Module:
         CheckpointError: if the file is damaged.
         ShapeError: if an entry is missing, unknown or of another shape.
     """
+    module.load_state_dict(arrays_of(path, Path(path).read_bytes()))
+    return module
+
+
+def arrays_of(path: str | os.PathLike[str], content: bytes) -> dict[str, np.ndarray]:
+    """The arrays in the content of the safetensors file at `path`, by name.
+
+    Raises:
+        CheckpointError: if the file is damaged, or holds numbers of a type that NumPy lacks.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
     try:
-        state = from_bytes(Path(path).read_bytes())
+        return from_bytes(content)
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
-    module.load_state_dict(state)
-    return module
+    except KeyError as kind:
+        raise CheckpointError(
+            f"{path}: holds numbers of the type {kind}, which NumPy lacks; write them as float32"
+        ) from kind

@@ -14,6 +14,7 @@ from nnad.layers import Bilinear, MultiHeadAttention
 from nnad.layers import conv as convolutions
 from nnad.layers.linear import Linear
 from nnad.layers.recurrent import GRU, LSTM, RNN
+from nnad.serialization import arrays_of
 
 __all__ = ["load_torch"]
 
@@ -74,19 +75,13 @@ def load_torch(
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     content = Path(path).read_bytes()
     if content[:2] in (b"PK", b"\x80\x02"):
         raise CheckpointError(
             f"{path}: a file of torch.save, which may run code when it is loaded; in PyTorch write "
             "safetensors.torch.save_file(model.state_dict(), path) instead"
         )
-    try:
-        return load(content)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+    return arrays_of(path, content)
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnad.data.options import resolve
-from nnad.errors import UserError
+from nnad.errors import CheckpointError, UserError
+from nnad.serialization import arrays_of
 
 if TYPE_CHECKING:
     from nnad.layers import Module
@@ -46,13 +47,10 @@ def take_initial_weights(config: Config, model: Module) -> None:
 
 
 def _read(file: Path, where: str) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     try:
-        return load(file.read_bytes())
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{where}: {file} is no whole safetensors file: {error}") from None
+        return arrays_of(file, file.read_bytes())
+    except (CheckpointError, OSError) as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _shapes(state: dict[str, np.ndarray]) -> str:

@@ -14,6 +14,7 @@ SPLICES = [
     b"!!python/x",
     b'"',
     b"nan",
+    b"BF16",
     b"1e999",
     b"-1",
     b"9" * 30,

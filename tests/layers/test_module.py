@@ -336,6 +336,10 @@ def test_save_and_load_a_file(tmp_path: Any) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match=r"model\.safetensors: not a whole safetensors file"):
         nnad.load(path, other)
+    header = b'{"a":{"dtype":"BF16","shape":[4],"data_offsets":[0,8]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(CheckpointError, match="numbers of the type 'BF16', which NumPy lacks"):
+        nnad.load(path, other)
 
 
 # Errors -----------------------------------------------------------------------------------------

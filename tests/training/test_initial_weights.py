@@ -47,4 +47,4 @@ def test_files_of_no_use_are_refused(finished, workplace, nnad_main):
     assert "nothing in" in err[0] and "the model 0.weight (4, 7)" in err[0]
     (workplace.folder / "x.safetensors").write_bytes(b"\0" * 20)
     status, _, err = train(finished, nnad_main, "trainer.initial_weights=x.safetensors")
-    assert status == 2 and len(err) == 1 and "is no whole safetensors file" in err[0]
+    assert status == 2 and len(err) == 1 and "not a whole safetensors file" in err[0]
