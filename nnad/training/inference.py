@@ -96,6 +96,12 @@ def predict_file(path: str, rows: str, output: str) -> int:
     require_place(Path(output), rows)
     found = [predict_rows(run, rows) for run in runs_of(path)]
     _, meta, config = found[0]
+    shapes = {answers.shape for answers, _, _ in found}
+    if len(shapes) > 1:
+        raise UserError(
+            f"{path}: its members answer in the shapes {', '.join(map(str, shapes))}, so they do "
+            "not belong together; train them again with --overwrite"
+        )
     answers = np.mean([answers for answers, _, _ in found], axis=0)
     columns = prediction_columns(answers, meta, config.loss.arguments.get("q"))
     world().lead(lambda: write_columns(Path(output), columns))

@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.faults.forged import (
     FOLDERS,
     JOBS,
     READ_BY,
+    ROWS,
     attempt,
     commands,
     copied,
@@ -184,6 +186,19 @@ def test_a_checkpoint_of_another_form_is_told(runs, tmp_path, tree):
     for command in ("resume", "report", "evaluate the last"):
         with pytest.raises(CheckpointError, match=r"last.safetensors: "):
             COMMANDS[command](folder)
+
+
+def test_members_that_do_not_belong_together_are_told(runs, tmp_path):
+    folder = copied(runs("ensemble"), tmp_path / "copy")
+    shutil.rmtree(folder / "trials/001")
+    shutil.copytree(runs("table"), folder / "trials/001")
+    shutil.copy(runs("table").parent / "table.csv", folder / "trials/001")
+    rows = [line.split(",") for line in (ROWS["plain"], ROWS["table"])[1].splitlines()]
+    plain = ROWS["plain"].splitlines()
+    joined = [f"{plain[0]},{','.join(rows[0])}", *(f"{plain[1]},{','.join(r)}" for r in rows[1:])]
+    (folder.parent / "rows.csv").write_text("\n".join(joined) + "\n")
+    with pytest.raises(UserError, match=r"run: its members answer in the shapes \("):
+        COMMANDS["predict"](folder)
 
 
 def test_what_is_no_text_is_told(runs, tmp_path):
