@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -67,9 +68,10 @@ def load(
         encoding=raw.encoding,
         impute=raw.impute,
         unit=raw.unit,
-        row_shape=_row_shape(options, raw),
+        row_shape=None if options.input_shape is None else tuple(options.input_shape),
         dtype="int64" if options.tokens else dtype,
     )
+    _check_row_shape(preprocessor)
     if options.standardize_target and target.task == "regression":
         preprocessor.fit_target(target.y[rows["train"]])
     parts = {name: _part(raw, target, preprocessor, index, dtype) for name, index in rows.items()}
@@ -238,16 +240,17 @@ def _check_ordered(rows: int, held_out: int, part: str) -> None:
         )
 
 
-def _row_shape(options: Options, raw: Raw) -> tuple[int, ...] | None:
-    if options.input_shape is None:
-        return None
-    shape = tuple(options.input_shape)
-    if raw.x.codes is None and np.prod(shape) != np.prod(raw.x.numeric.shape[1:]):
+def _check_row_shape(known: Preprocessor) -> None:
+    """The shape given to rows must have as many numbers as they have, categories included."""
+    if known.row_shape is None:
+        return
+    wanted, there = math.prod(known.row_shape), math.prod(known.raw_shape)
+    if known.categorical_names:
+        there = len(known.output_names())
+    if wanted != there:
         raise ConfigError(
-            f"data.input_shape: {list(shape)} has {np.prod(shape)} numbers, "
-            f"a row has {np.prod(raw.x.numeric.shape[1:])}"
+            f"data.input_shape: {list(known.row_shape)} has {wanted} numbers, a row has {there}"
         )
-    return shape
 
 
 def _part(raw: Raw, target: Target, preprocessor: Preprocessor, rows: Rows, dtype: str) -> Split:

@@ -87,6 +87,12 @@ def test_images_are_scaled_per_channel_and_shaped(tmp_path, rng) -> None:
     assert flat.meta.input_shape == (48,)
     with pytest.raises(ConfigError, match=r"\[7\] has 7 numbers, a row has 48"):
         load({**config, "input_shape": [7]})
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,y\n" + "1,p,0.1\n2,q,0.2\n3,r,0.3\n" * 9)
+    mixed = {"name": "csv", "path": str(table), "target": "y", "input_shape": [2, 2]}
+    assert load(mixed).meta.input_shape == (2, 2)
+    with pytest.raises(ConfigError, match=r"\[2, 2\] has 4 numbers, a row has 2"):
+        load({**mixed, "categorical": "codes"})
 
 
 def test_smooth_clip_squashes_outliers(tmp_path) -> None:
