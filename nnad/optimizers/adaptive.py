@@ -41,6 +41,7 @@ def rmsprop_kernel(
         ema(grad_avg, grad, 1.0 - alpha, work)
         np.multiply(grad_avg, grad_avg, work)
         np.subtract(square_avg, work, work)
+        np.maximum(work, 0.0, out=work)  # less by rounding, for a gradient that stays the same
         np.sqrt(work, work)
     else:
         np.sqrt(square_avg, work)

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 SCRATCH_VECTORS = 2
+STEPS_BETWEEN_SWEEPS = 32
 BLOCK = 2**14  # numbers that a kernel updates at once: its dozen passes over them stay in the cache
 
 
@@ -257,9 +258,31 @@ class Segment:
         steps = self.steps
         if self.per_parameter or not all(present) or steps.count(steps[0]) != len(steps):
             return self._partial_runs(present)
-        step = steps[0] + 1
-        self.steps = [step] * len(steps)
-        return iter((Run(self.blocks, step),))
+        return iter((Run(self.blocks, self.count()),))
+
+    def count(self) -> int:
+        """Count an update of all parameters, which all have had as many; returns its number."""
+        step = self.steps[0] + 1
+        self.steps = [step] * len(self.steps)
+        if step % STEPS_BETWEEN_SWEEPS == 0:
+            self._sweep()
+        return step
+
+    def _sweep(self) -> None:
+        """Set to zero what has become too small for a float of full precision.
+
+        Averages of a gradient that stays zero shrink until rounding holds them, at a few times the
+        smallest number there is: not zero, and a processor takes many times as long on each.
+        """
+        least = np.finfo(self.flat.dtype).smallest_normal
+        sizes, small = self.scratch[0], self.scratch[1].view(np.bool_)
+        for vector in self.flat_slots:
+            mine = vector[self.own]
+            for begin in range(0, mine.size, max(1, sizes.size)):
+                block = mine[begin : begin + sizes.size]
+                np.abs(block, out=sizes[: block.size])
+                np.less(sizes[: block.size], least, out=small[: block.size])
+                np.copyto(block, 0, where=small[: block.size])
 
     def _collect_gradients(self) -> list[bool]:
         present = []
@@ -287,6 +310,7 @@ class Segment:
             return i if self.per_parameter else (present[i], self.steps[i])
 
         offsets = np.cumsum([0, *(value.size for value in self.values)]).tolist()
+        due = True  # once for all
         for _, group in groupby(range(len(self.params)), key):
             members = list(group)
             first, last = members[0], members[-1]
@@ -294,6 +318,9 @@ class Segment:
                 continue
             for i in members:
                 self.steps[i] += 1
+            if due and self.steps[first] % STEPS_BETWEEN_SWEEPS == 0:
+                self._sweep()
+                due = False
             if self.per_parameter:
                 blocks = [self._own(first)]
             else:

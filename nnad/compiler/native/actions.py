@@ -89,16 +89,14 @@ class _Update:
         module.call(kernel)
 
     def prepare(self) -> None:
-        segment = self.segment
-        step = segment.steps[0] + 1
-        scalars = self.optimizer.scalars(self.group, step)
+        scalars = self.optimizer.scalars(self.group, self.segment.steps[0] + 1)
         dynamic = [scalars[i] for i in self.trace.dynamic]
         if not all(guard(dynamic) for guard in self.trace.guards):
             raise Retrace
         if self.optimizer.kernel(self.group) is not self.function:
             raise Retrace
         self.values[: len(dynamic)] = dynamic
-        segment.steps = [step] * len(segment.steps)
+        self.segment.count()
 
 
 def clip_norm(module: Module, instruction: Instruction) -> None:
