@@ -1,22 +1,26 @@
-"""Reading new rows for a trained model."""
+"""Reading new rows for trained models, some at a time: a file may be larger than memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from nnad.data.array_files import as_features
-from nnad.data.cells import Problems
-from nnad.data.dataset import Meta
+from nnad.data.cells import CsvReader, Problems
+from nnad.data.dataset import Features, Meta
 from nnad.data.preprocessing import Preprocessor
 from nnad.data.sources.npz import read_arrays
 from nnad.data.sources.time_series import windows_of
-from nnad.data.table import Table, read_csv
+from nnad.data.table import Column, tables_of
 from nnad.errors import DataError, did_you_mean
 
-__all__ = ["read_rows"]
+__all__ = ["read_pieces", "read_rows"]
+
+PIECE_ROWS, PIECE_CELLS = 2**16, 2**23  # of a CSV file at once
+BATCH_ROWS = 512  # a piece is a multiple of it: where pieces end changes no batch of a prediction
 
 
 def read_rows(
@@ -38,30 +42,71 @@ def read_rows(
         DataError: for missing columns, empty cells that the run does not fill, text where numbers
             belong, and everything that makes a file unreadable.
     """
+    pieces = [x for (x,) in read_pieces(path, [meta], delimiter=delimiter, decimal=decimal)]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def read_pieces(
+    path: str | Path,
+    metas: Sequence[Meta],
+    *,
+    delimiter: str | None = None,
+    decimal: str = ".",
+) -> Iterator[list[np.ndarray]]:
+    """The same for several models that take the same columns, and some rows after the other.
+
+    Args:
+        metas: of the trained runs.
+        path, delimiter, decimal: as for `read_rows`.
+
+    Yields:
+        For each model its inputs.
+
+    Raises:
+        DataError: as `read_rows`; what is wrong with cells when all rows have been read.
+    """
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file")
-    preprocessor = meta.preprocessor
     if path.suffix == ".npz":
-        return _from_arrays(path, meta)
-    names = preprocessor.numeric_names + preprocessor.categorical_names
-    table = read_csv(
-        path,
-        delimiter=delimiter,
-        decimal=decimal,
-        numeric=preprocessor.numeric_names,
-        categorical=preprocessor.categorical_names,
-        wanted=lambda header: names,
-    )
-    _check_columns(table, names)
-    _check_cells(table, preprocessor)
-    features = table.features(names)
-    shape = preprocessor.raw_shape
-    if "window" in meta.extras:
-        features.numeric = windows_of(features.numeric[:], meta.extras["window"])
-    elif len(shape) > 1:
-        features.numeric = features.numeric[:].reshape(len(table), *shape)
-    return preprocessor.transform(features)
+        yield [_from_arrays(path, meta) for meta in metas]
+        return
+    preparations = [_Preparation(meta) for meta in metas]
+    for features in _features_of(path, metas[0].preprocessor, delimiter, decimal):
+        inputs = [preparation.inputs(features) for preparation in preparations]
+        if len(inputs[0]):
+            yield inputs
+    for preparation in preparations:
+        preparation.conclude(path)
+
+
+class _Preparation:
+    """Turns the columns of new rows, which come in order, into the inputs of a model."""
+
+    def __init__(self, meta: Meta) -> None:
+        self.preprocessor = meta.preprocessor
+        self.window: int | None = meta.extras.get("window")
+        self.tail: np.ndarray | None = None  # rows that the next windows begin with
+        self.rows = 0
+
+    def inputs(self, features: Features) -> np.ndarray:
+        numbers = features.numeric[:]
+        self.rows += len(numbers)
+        shape = self.preprocessor.raw_shape
+        if self.window is not None:
+            series = numbers if self.tail is None else np.concatenate([self.tail, numbers])
+            self.tail = series[max(0, len(series) - self.window + 1) :]
+            numbers = windows_of(series, self.window)
+        elif len(shape) > 1:
+            numbers = numbers.reshape(len(numbers), *shape)
+        return self.preprocessor.transform(replace(features, numeric=numbers))
+
+    def conclude(self, path: Path) -> None:
+        """Raise a DataError if all rows together were too few for a window."""
+        if self.window is not None and self.rows < self.window:
+            raise DataError(
+                f"{path}: {self.rows} rows, but the model looks back over {self.window}"
+            )
 
 
 def _from_arrays(path: Path, meta: Meta) -> np.ndarray:
@@ -77,12 +122,44 @@ def _from_arrays(path: Path, meta: Meta) -> np.ndarray:
     return meta.preprocessor.transform(features)
 
 
-def _check_columns(table: Table, names: list[str]) -> None:
+def _features_of(
+    path: Path, preprocessor: Preprocessor, delimiter: str | None, decimal: str
+) -> Iterator[Features]:
+    """The columns that a model takes, as long as all is well."""
+    names = preprocessor.numeric_names + preprocessor.categorical_names
+
+    def wanted(header: Sequence[str]) -> list[str]:
+        _require_columns(path, header, names)
+        return names
+
+    problems = Problems()
+    reader = CsvReader(
+        [path],
+        problems,
+        delimiter=delimiter,
+        decimal=decimal,
+        numeric=preprocessor.numeric_names,
+        categorical=preprocessor.categorical_names,
+        wanted=wanted,
+    )
+    most = min(PIECE_ROWS, PIECE_CELLS // max(1, len(names))) // BATCH_ROWS * BATCH_ROWS
+    for table in tables_of(reader, max(most, BATCH_ROWS)):
+        if not problems and not _unfilled(table.columns, preprocessor):
+            yield table.features(names)
+    problems.raise_any()
+    columns = {builder.name: Column.of(builder) for builder in reader.builders.values()}
+    for column in _unfilled(columns, preprocessor):
+        what = "has no value, and the model was trained with data.missing: refuse"
+        column.refuse_gaps("empty cells", what, problems)
+    problems.raise_any()
+
+
+def _require_columns(path: Path, header: Sequence[str], names: Sequence[str]) -> None:
     problems = Problems()
     for name in names:
-        if name not in table.columns:
-            hint = did_you_mean(name, table.header) or f"; it has {_some(table.header)}"
-            problems.add("missing columns", f"{table.label}: no column {name!r}{hint}")
+        if name not in header:
+            hint = did_you_mean(name, header) or f"; it has {_some(header)}"
+            problems.add("missing columns", f"{path}: no column {name!r}{hint}")
     problems.raise_any()
 
 
@@ -90,18 +167,10 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def _check_cells(table: Table, preprocessor: Preprocessor) -> None:
-    problems = Problems()
+def _unfilled(columns: dict[str, Column], preprocessor: Preprocessor) -> list[Column]:
+    """The columns with empty cells that are not filled."""
     filled = {
         True: preprocessor.fill is not None,
         False: preprocessor.fill_categorical is not None,
     }
-    for column in table.columns.values():
-        if filled[column.numeric]:
-            continue
-        column.refuse_gaps(
-            "empty cells",
-            "has no value, and the model was trained with data.missing: refuse",
-            problems,
-        )
-    problems.raise_any()
+    return [c for c in columns.values() if c.gap_count and not filled[c.numeric]]

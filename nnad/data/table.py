@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from nnad.data.cells import Builder, CsvReader, Problems
 from nnad.data.dataset import Features
 
-__all__ = ["Column", "Table", "read_csv"]
+__all__ = ["Column", "Table", "read_csv", "tables_of"]
 
 
 @dataclass
@@ -122,13 +122,43 @@ def read_csv(
     chunks = list(reader.chunks())
     if problems is None:
         found.raise_any()
+    return _table(reader, chunks)
+
+
+def tables_of(reader: CsvReader, rows: int) -> Iterator[Table]:
+    """The rows of CSV files as tables, each of `rows` of them but the last."""
+    chunks: list[dict[int, np.ndarray]] = []
+    count = 0
+    for chunk in reader.chunks():
+        size = _rows_in(chunk)
+        begin = 0
+        while count + size - begin >= rows:
+            end = begin + rows - count
+            yield _table(reader, [*chunks, _cut(chunk, begin, end)])
+            chunks, count, begin = [], 0, end
+        if begin < size:
+            chunks.append(_cut(chunk, begin, size))
+            count += size - begin
+    if chunks:
+        yield _table(reader, chunks)
+
+
+def _table(reader: CsvReader, chunks: Sequence[dict[int, np.ndarray]]) -> Table:
+    """Some of the rows that were read, as a table."""
     values = {
         builder.name: np.concatenate([chunk[position] for chunk in chunks])
         for position, builder in reader.builders.items()
     }
     columns = {b.name: Column.of(b) for b in reader.builders.values()}
-    rows = len(next(iter(values.values()), ()))
-    return Table(label_of(files), reader.header, columns, values, rows)
+    return Table(label_of(reader.paths), reader.header, columns, values, _rows_in(values))
+
+
+def _rows_in(columns: Mapping[Any, np.ndarray]) -> int:
+    return len(next(iter(columns.values()), ()))
+
+
+def _cut(chunk: dict[int, np.ndarray], begin: int, end: int) -> dict[int, np.ndarray]:
+    return {position: column[begin:end] for position, column in chunk.items()}
 
 
 def label_of(paths: Sequence[Path]) -> str:

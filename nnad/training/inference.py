@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from operator import call
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnad.data import read_rows
 from nnad.data.dataset import Meta
+from nnad.data.predicting import read_pieces
 from nnad.distributed import world
 from nnad.errors import CheckpointError, UserError
 from nnad.training import checkpoint
@@ -94,33 +97,55 @@ def predict_file(path: str, rows: str, output: str) -> int:
         UserError: there is no such run or file, or it lacks columns.
     """
     require_place(Path(output), rows)
-    found = [predict_rows(run, rows) for run in runs_of(path)]
-    _, meta, config = found[0]
-    shapes = {answers.shape for answers, _, _ in found}
+    members = [Member(run) for run in runs_of(path)]
+    first, group = members[0], world()
+    count = 0
+    with ExitStack() as stack:
+        write: Any = group.lead(lambda: stack.enter_context(writing_columns(Path(output))))
+        for inputs in read_pieces(rows, [m.meta for m in members], **first.separators):
+            answers = together(path, [m.answers(x) for m, x in zip(members, inputs, strict=True)])
+            columns = prediction_columns(answers, first.meta, first.quantiles)
+            group.lead(partial(call, write, columns))
+            count += len(answers)
+        group.lead(stack.close)
+    return count
+
+
+class Member:
+    """The model of a run, with its best weights.
+
+    Attributes:
+        meta: what the run knows about its data.
+        quantiles: those that the model answers with, if its loss says so.
+        separators: of CSV files, as far as the run's configuration says.
+    """
+
+    def __init__(self, path: str) -> None:
+        folder, config = open_run(path)
+        self.meta = load_meta(folder)
+        if self.meta.task == "language_model":
+            raise UserError(f"{folder.config}: a language model writes text: nnad generate {path}")
+        options = config.data.options
+        self.separators = {key: options[key] for key in ("delimiter", "decimal") if key in options}
+        self.quantiles = config.loss.arguments.get("q")
+        self._loss = config.loss.name
+        self._model = build_model(config, self.meta)
+        load_weights(self._model, folder)
+
+    def answers(self, x: np.ndarray) -> np.ndarray:
+        """What the model says of prepared rows."""
+        return answers_of(predict_together(self._model, x, world()), self.meta, self._loss)
+
+
+def together(path: str, answers: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of what the members in the folder `path` say of the same rows."""
+    shapes = {each.shape for each in answers}
     if len(shapes) > 1:
         raise UserError(
             f"{path}: its members answer in the shapes {', '.join(map(str, shapes))}, so they do "
             "not belong together; train them again with --overwrite"
         )
-    answers = np.mean([answers for answers, _, _ in found], axis=0)
-    columns = prediction_columns(answers, meta, config.loss.arguments.get("q"))
-    world().lead(lambda: write_columns(Path(output), columns))
-    return len(answers)
-
-
-def predict_rows(path: str, rows: str) -> tuple[np.ndarray, Meta, Config]:
-    """The answers of a single run for the rows of a file, and what tells what they mean."""
-    folder, config = open_run(path)
-    meta = load_meta(folder)
-    if meta.task == "language_model":
-        raise UserError(f"{folder.config}: a language model writes text: nnad generate {path}")
-    options = config.data.options
-    separators = {key: options[key] for key in ("delimiter", "decimal") if key in options}
-    x = read_rows(rows, meta, **separators)
-    model = build_model(config, meta)
-    load_weights(model, folder)
-    outputs = predict_together(model, x, world())
-    return answers_of(outputs, meta, config.loss.name), meta, config
+    return np.mean(answers, axis=0)
 
 
 def require_one_data(runs: Sequence[str]) -> None:
@@ -307,14 +332,26 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * z))
 
 
-def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write columns as CSV, numbers with as many digits as tell them apart."""
-    text: Iterable[Any] = zip(*(map(str, column) for column in columns.values()), strict=True)
+@contextmanager
+def writing_columns(path: Path) -> Iterator[Callable[[Mapping[str, np.ndarray]], None]]:
+    """Within, the function given appends rows to a CSV file, which is replaced if all goes well.
+
+    Numbers are written with as many digits as tell them apart.
+    """
     try:
         with replacing(path) as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(text)
+            begun = False
+
+            def write(columns: Mapping[str, np.ndarray]) -> None:
+                nonlocal begun
+                if not begun:
+                    writer.writerow(columns)
+                    begun = True
+                texts = (map(str, column) for column in columns.values())
+                writer.writerows(zip(*texts, strict=True))
+
+            yield write
     except BrokenPipeError:
         raise  # the reader of a pipe has enough: no problem of ours
     except OSError as error:

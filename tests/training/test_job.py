@@ -429,13 +429,18 @@ def test_predictions_replace_a_file_only_when_they_are_whole(tmp_path, monkeypat
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def written(*pieces):
+        with inference.writing_columns(output) as write:
+            for piece in pieces:
+                write({"prediction": piece})
+
     output = tmp_path / "out.csv"
     output.write_text("earlier")
     monkeypatch.setattr(run_folder.os, "replace", full)
     with pytest.raises(UserError, match=r"out\.csv: the disk is full"):
-        inference.write_columns(output, {"prediction": np.arange(3)})
+        written(np.arange(3))
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert output.read_text() == "earlier"
     monkeypatch.undo()
-    inference.write_columns(output, {"prediction": np.arange(2)})
-    assert output.read_text() == "prediction\n0\n1\n"
+    written(np.arange(2), np.arange(1))
+    assert output.read_text() == "prediction\n0\n1\n0\n"
