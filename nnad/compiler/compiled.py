@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from functools import update_wrapper
 from typing import Any
 
@@ -107,6 +108,8 @@ class Compiled:
         source: text of the program of the last call.
         stats: what was done to it: operations before and after, bytes planned and at the peak.
         programs: how many programs there are (one per set of shapes, dtypes and modes).
+        undoing: a context after which all is as it was before: where it is given, a call that makes
+            a program anew is replayed too, so that a run does not depend on where it was resumed.
     """
 
     __name__: str
@@ -117,6 +120,7 @@ class Compiled:
         self.threads = threads
         self.replays: dict[Hashable, list[Replay]] = {}
         self.last: Replay | None = None
+        self.undoing: Callable[[], AbstractContextManager[None]] | None = None
         update_wrapper(self, step)
         self.__name__ = getattr(step, "__name__", type(step).__name__)
 
@@ -143,8 +147,17 @@ class Compiled:
                     return replay(arrays)
                 except Retrace:
                     self.replays[signature].remove(replay)
-                    break
+                    return self._retrace(signature, args, kwargs, arrays)
         return self._first_call(signature, *flatten((args, kwargs)))
+
+    def _retrace(self, signature: Hashable, args: Any, kwargs: Any, arrays: Any) -> Any:
+        """A call for which a number has changed that its program was made for."""
+        if self.undoing is None:
+            return self._first_call(signature, *flatten((args, kwargs)))
+        with self.undoing():
+            self._first_call(signature, *flatten((args, kwargs)))
+        assert self.last is not None
+        return self.last(arrays)
 
     def _first_call(self, signature: Hashable, leaves: list[Any], rebuild: Any) -> Any:
         """Run the step as usual, watched, and make a program of what it did."""

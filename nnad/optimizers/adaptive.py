@@ -68,6 +68,7 @@ class RMSprop(Optimizer):
         weight_decay: L2 penalty.
         momentum: momentum on the scaled gradient.
         centered: divide by the standard deviation of the gradient instead of its root mean square.
+            Where the gradient stays the same that is nothing but `eps`, and steps become huge.
         maximize: climb instead of descend.
     """
 

@@ -18,6 +18,8 @@ __all__ = ["Optimizer", "Params", "parameter_list"]
 
 Params = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 
+FAR_ABOVE = 1e3
+
 
 class Optimizer:
     """Base of the optimizers: keeps the parameters of each group as flat vectors.
@@ -203,10 +205,19 @@ class Optimizer:
             kernel = self.kernel(group)
             negate = group["maximize"]
             for segment in segments:
+                self.sweep(group, segment)
                 for blocks, step in segment.runs():
                     scalars = self.scalars(group, step)
                     for param, grad, *rest in blocks:
                         kernel(param, -grad if negate else grad, *rest, *scalars)
+
+    def sweep(self, group: Mapping[str, Any], segment: Segment) -> None:
+        """Before every so many updates, set to zero what has faded from the slots.
+
+        Not where `eps` is as small as the root of such numbers: there they count in a divisor.
+        """
+        if segment.sweep_is_due and _smallest_eps(group) > FAR_ABOVE * math.sqrt(segment.least):
+            segment.sweep()
 
     def _bind(self) -> None:
         """Make segments of the parameters where they now lie, with slots at their first values."""
@@ -369,3 +380,10 @@ def parameter_list(params: Any, caller: str) -> list[Tensor]:
                 "numbers; hold a complex parameter as its real and imaginary parts"
             )
     return found
+
+
+def _smallest_eps(group: Mapping[str, Any]) -> float:
+    """What a group's divisors are kept above; infinity if it has none."""
+    eps = group.get("eps")
+    found = eps if isinstance(eps, (tuple, list)) else [eps]
+    return min((number for number in found if number is not None), default=math.inf)

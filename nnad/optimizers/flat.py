@@ -264,17 +264,25 @@ class Segment:
         """Count an update of all parameters, which all have had as many; returns its number."""
         step = self.steps[0] + 1
         self.steps = [step] * len(self.steps)
-        if step % STEPS_BETWEEN_SWEEPS == 0:
-            self._sweep()
         return step
 
-    def _sweep(self) -> None:
-        """Set to zero what has become too small for a float of full precision.
+    @property
+    def sweep_is_due(self) -> bool:
+        """Whether `sweep` should come before the next update; half precision knows no such need."""
+        return (max(self.steps) + 1) % STEPS_BETWEEN_SWEEPS == 0 and self.flat.itemsize > 2
+
+    @property
+    def least(self) -> float:
+        """The smallest number of full precision."""
+        return float(np.finfo(self.flat.dtype).smallest_normal)
+
+    def sweep(self) -> None:
+        """Set to zero what is too small for full precision.
 
         Averages of a gradient that stays zero shrink until rounding holds them, at a few times the
         smallest number there is: not zero, and a processor takes many times as long on each.
         """
-        least = np.finfo(self.flat.dtype).smallest_normal
+        least = self.least
         sizes, small = self.scratch[0], self.scratch[1].view(np.bool_)
         for vector in self.flat_slots:
             mine = vector[self.own]
@@ -310,7 +318,6 @@ class Segment:
             return i if self.per_parameter else (present[i], self.steps[i])
 
         offsets = np.cumsum([0, *(value.size for value in self.values)]).tolist()
-        due = True  # once for all
         for _, group in groupby(range(len(self.params)), key):
             members = list(group)
             first, last = members[0], members[-1]
@@ -318,9 +325,6 @@ class Segment:
                 continue
             for i in members:
                 self.steps[i] += 1
-            if due and self.steps[first] % STEPS_BETWEEN_SWEEPS == 0:
-                self._sweep()
-                due = False
             if self.per_parameter:
                 blocks = [self._own(first)]
             else:

@@ -10,7 +10,8 @@ goes on as it was.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -159,16 +160,24 @@ class StepPrograms:
 
         backend = "numpy" if self.kind == "numpy" else "auto"
         program = compile(function, backend=backend, threads=self.threads)
-        trainer = self.trainer
-        state, gradients = capture(trainer), [(p, _copied(p.grad)) for p in trainer.parameters]
+        program.undoing = self._undone
         try:
-            attempt(program)
+            with self._undone():
+                attempt(program)
             return program
         except CannotCompile as problem:
             self.kind = "eager"
             self._set_actions()
             warnings.warn(f"steps are not compiled: {problem}", stacklevel=2)
             return function
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Afterwards the run is as it was before."""
+        trainer = self.trainer
+        state, gradients = capture(trainer), [(p, _copied(p.grad)) for p in trainer.parameters]
+        try:
+            yield
         finally:
             restore(trainer, {**state, "programs": None})
             for p, gradient in gradients:

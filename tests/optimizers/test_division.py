@@ -8,6 +8,7 @@ import pytest
 from nnad import optimizers
 from nnad.distributed import share_of
 from nnad.layers import Linear, Sequential, Tanh
+from nnad.optimizers.flat import STEPS_BETWEEN_SWEEPS
 from tests.optimizers.test_trajectories import CASES
 
 RANKS = 3
@@ -117,3 +118,20 @@ def test_a_state_is_taken_up_by_other_stretches():
             vector[...] = by_rank[1]
     for one, other in zip(saved(optimizer), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_stretches_are_swept_as_the_whole_is():
+    """What fades to nothing in one process does so in several, at the same step."""
+    models = [network() for _ in range(RANKS + 1)]
+    whole, *parts = [optimizers.Lion(model.parameters(), lr=0.0) for model in models]
+    memory = []
+    for rank, optimizer in enumerate(parts):
+        optimizer.divide(Stretches(rank, memory))
+    for step in range(4 * STEPS_BETWEEN_SWEEPS):
+        for model, optimizer in zip(models, [whole, *parts], strict=True):
+            for p in model.parameters():
+                p.grad = np.full(p.shape, 1e-36 if step == 0 else 0.0)
+            optimizer.step()
+    for one, other in zip(saved(parts[0]), saved(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert all(not slot.any() for slot in saved(whole)[1::2])

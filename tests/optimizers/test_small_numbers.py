@@ -15,7 +15,7 @@ from nnad.optimizers import flat
 from tests.optimizers.test_behaviour import SETTINGS, STEPWISE
 
 LEAST = np.finfo(np.float32).smallest_normal
-STEPS = 10 * flat.STEPS_BETWEEN_SWEEPS
+STEPS = 10 * flat.STEPS_BETWEEN_SWEEPS  # the last step comes after a sweep
 SIZES = 10.0 ** -np.arange(40).reshape(8, 5)
 NATIVE = pytest.mark.skipif(why_not_native() is not None, reason=str(why_not_native()))
 
@@ -70,3 +70,20 @@ def test_a_gradient_that_stays_the_same(name: str) -> None:
         optimizer.step()
         model.weight.grad[...] = gradient
     assert np.isfinite(model.weight.data).all()
+
+
+@pytest.mark.parametrize("name", STEPWISE)
+def test_divisors_without_eps_are_not_swept_away(name: str, monkeypatch: Any) -> None:
+    model, optimizer = model_and_optimizer(name)
+    if "eps" not in optimizer.defaults or isinstance(optimizer.defaults["eps"], tuple):
+        pytest.skip("divides by nothing, or by what is kept above a tuple's numbers")
+    paths = []
+    for between in (flat.STEPS_BETWEEN_SWEEPS, 10**9):
+        monkeypatch.setattr(flat, "STEPS_BETWEEN_SWEEPS", between)
+        model, optimizer = model_and_optimizer(name)
+        optimizer.param_groups[0] |= {"eps": 1e-30, "lr": 1e-3}
+        model.weight.grad = np.full((8, 5), 1e-20)
+        for _ in range(100):
+            optimizer.step()
+        paths.append(model.weight.data.copy())
+    np.testing.assert_array_equal(*paths)

@@ -43,7 +43,9 @@ def optimizer_update(
 
     def prepare() -> None:
         for part in parts:
-            part.prepare()
+            part.set_scalars()
+        for part in parts:
+            part.count()
 
     return prepare
 
@@ -88,14 +90,25 @@ class _Update:
                 kernel.store(places[j], [i], register)
         module.call(kernel)
 
-    def prepare(self) -> None:
+    def set_scalars(self) -> None:
+        """Write down the scalars of the next update.
+
+        Raises:
+            Retrace: they are for another program than this one; nothing has been changed.
+        """
         scalars = self.optimizer.scalars(self.group, self.segment.steps[0] + 1)
+        if [s for s in scalars if type(s) is not float] != self.trace.static:
+            raise Retrace
         dynamic = [scalars[i] for i in self.trace.dynamic]
         if not all(guard(dynamic) for guard in self.trace.guards):
             raise Retrace
         if self.optimizer.kernel(self.group) is not self.function:
             raise Retrace
         self.values[: len(dynamic)] = dynamic
+
+    def count(self) -> None:
+        """Begin the next update."""
+        self.optimizer.sweep(self.group, self.segment)
         self.segment.count()
 
 
