@@ -14,8 +14,8 @@ def plan(arguments: Sequence[str], prog: str = "nnad plan") -> int:
         prog,
         description=plan.__doc__,
         examples=[
-            "nnad plan --config mlp.yaml --ranks 16 --bandwidth 1.25 --latency 20",
-            "mpiexec -n 2 nnad plan --config mlp.yaml   (measures messages, and a step, itself)",
+            "nnad plan --config lstm_text.yaml --ranks 16 --bandwidth 1.25 --latency 20",
+            "mpiexec -n 2 nnad plan --config lstm_text.yaml   (measures messages, a step)",
         ],
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the job, as for train")
@@ -33,6 +33,7 @@ def plan(arguments: Sequence[str], prog: str = "nnad plan") -> int:
         parser.error("--ranks, --bandwidth and --latency must be more than 0")
 
     from nnad.distributed import world
+    from nnad.training.config import load_config
     from nnad.training.plan import Network, plan_table
     from nnad.training.plan import plan as predictions
 
@@ -47,4 +48,9 @@ def plan(arguments: Sequence[str], prog: str = "nnad plan") -> int:
     doubled = [2**i for i in range(options.ranks.bit_length()) if 2**i < options.ranks]
     found = predictions(options.config, options.overrides, [*doubled, options.ranks], network)
     say(plan_table(found))
+    if load_config(options.config, options.overrides).distributed.blocks == 1:
+        say(
+            "distributed.blocks is 1: every process computes whole batches, so more of them are no "
+            "quicker; distributed.blocks=null divides batches"
+        )
     return 0

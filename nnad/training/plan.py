@@ -1,8 +1,9 @@
 """How long a step would take, and how much memory, in processes that are not at hand.
 
 One process is measured while it plays one of n whose others are only imagined: it takes the
-gradient of its share of a batch, compiled or not as it would be, reads its own memory where it
-would read theirs, and the messages of the step are counted instead of sent.  Then
+gradient of its share of a batch (all of it, if `distributed.blocks` is 1), compiled or not as it
+would be, reads its own memory where it would read theirs, and the messages of the step are counted
+instead of sent.  Then
 
     step(n) = crowding(n) (gradient(B / n) + update(n)) + sum of message(n, bytes)
     message(n, bytes) = crowding(n) all_reduce(n, bytes) + (crowding(n) - 1) turn
@@ -229,7 +230,7 @@ def endless_batches(trainer: Trainer) -> Iterator[Batch]:
 
 
 def measure_together(config: Config, data: DataSplits, group: Communicator) -> float:
-    """Seconds of a step of all processes of the group, each with its share of the rows.
+    """Seconds of a step of all processes of the group, each of which does its part.
 
     The median step, as in the prediction: steps that other programs hold up tell nothing.
     """

@@ -19,8 +19,7 @@ __all__ = ["kind_of_trainer", "limit_threads", "require_even_blocks", "threads_o
 def require_even_blocks(config: Config, group: Communicator) -> None:
     """Raise a ConfigError if the blocks of a batch cannot be dealt out evenly to processes."""
     blocks = config.distributed.blocks
-    if not _divide(blocks, group):
-        assert blocks is not None
+    if blocks is not None and not _can_be_dealt_out(blocks, group):
         counts = ", ".join(str(2**k) for k in range(blocks.bit_length()))
         raise ConfigError(
             f"{config.where('distributed', 'blocks')}: {blocks} blocks cannot be dealt out evenly "
@@ -29,9 +28,9 @@ def require_even_blocks(config: Config, group: Communicator) -> None:
         )
 
 
-def _divide(blocks: int | None, group: Communicator) -> bool:
-    """Whether so many blocks of a batch can be dealt out evenly; a single one is everybody's."""
-    return blocks is None or blocks == 1 or blocks % group.size == 0
+def _can_be_dealt_out(blocks: int, group: Communicator) -> bool:
+    """Whether processes can take equally many blocks of a batch; a single one is everybody's."""
+    return blocks == 1 or blocks % group.size == 0
 
 
 def kind_of_trainer(config: Config, group: Communicator) -> Callable[..., Trainer]:
@@ -40,7 +39,7 @@ def kind_of_trainer(config: Config, group: Communicator) -> Callable[..., Traine
     Where blocks cannot be dealt out evenly, which only what does not train allows, there are none.
     """
     blocks = config.distributed.blocks
-    if not _divide(blocks, group):
+    if blocks is not None and not _can_be_dealt_out(blocks, group):
         blocks = None
     if group.size == 1 and blocks in (None, 1):
         return Trainer

@@ -94,8 +94,9 @@ def test_a_config_gives_the_same_bits(mpiexec, tmp_path, config, blocks):
 
 
 @pytest.mark.slow
-def test_a_run_resumes_in_another_number_of_processes(mpiexec, tmp_path):
-    job = ("--config", "mlp.yaml", *SHORT, "trainer.dtype=float64", "distributed.blocks=null")
+@pytest.mark.parametrize("blocks", ["1", "null"])
+def test_a_run_resumes_in_another_number_of_processes(mpiexec, tmp_path, blocks):
+    job = ("--config", "mlp.yaml", *SHORT, "trainer.dtype=float64", f"distributed.blocks={blocks}")
     for processes, name, epochs in [(1, "whole", 20), (2, "parts", 8)]:
         done = mpiexec(processes, *TRAIN, *job, f"output.name={name}", f"trainer.epochs={epochs}")
         assert done.returncode == 0, done.stderr

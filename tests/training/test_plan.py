@@ -109,3 +109,11 @@ def test_wrong_usage_is_told(options, message, capsys):
         main(["plan", "--config", "mlp.yaml", *options])
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_it_is_told_where_nothing_is_divided(capsys):
+    job = ["plan", "--config", "mlp.yaml", "--ranks", "2", "--bandwidth", "1", "--latency", "1"]
+    for blocks in ("1", "null"):
+        assert main([*job, f"distributed.blocks={blocks}"]) == 0
+        told = "every process computes whole batches" in capsys.readouterr().out
+        assert told == (blocks == "1")
