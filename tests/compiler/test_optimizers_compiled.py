@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,96 @@ def test_compiled_equals_eager(kind: Any, options: dict[str, float]) -> None:
 
 def test_all_optimizers_are_found() -> None:
     assert len(KINDS) >= 13
+
+
+# What changes between two steps ------------------------------------------------------------------
+
+
+def in_groups(**hyper: Any) -> Any:
+    """A change of hyper-parameters of the last group."""
+    return lambda optimizer, model: optimizer.param_groups[-1].update(hyper)
+
+
+def another_group(optimizer: Any, model: Any) -> None:
+    optimizer.param_groups[0] = {**optimizer.param_groups[0], "lr": 0.2}
+
+
+def a_step_of_one_parameter(optimizer: Any, model: Any) -> None:
+    model.zero_grad()
+    model[0].weight.grad = np.ones(model[0].weight.shape)
+    optimizer.step()
+
+
+def an_older_state(optimizer: Any, model: Any) -> None:
+    state = optimizer.state_dict()
+    state["state"]["1"]["step"] = 2
+    optimizer.load_state_dict(state)
+
+
+class Rooted(optimizers.SGD):
+    """Its kernel makes something of the rate that only NumPy can."""
+
+    def kernel(self, group: Any) -> Any:
+        return rooted_kernel
+
+
+def rooted_kernel(param: Any, grad: Any, work: Any, decay: Any, lr: float, wd: float) -> None:
+    np.multiply(grad, math.sqrt(lr), work)
+    np.subtract(param, work, param)
+
+
+CHANGES: list[tuple[Any, dict[str, Any], Any]] = [
+    (optimizers.Adam, {}, in_groups(lr=np.float64(0.2))),
+    (optimizers.Adam, {}, in_groups(lr=np.float32(0.2))),
+    (optimizers.Adam, {}, in_groups(lr=0)),
+    (optimizers.Adam, {}, in_groups(betas=[0.5, 0.6], eps=0.1, weight_decay=0.3)),
+    (optimizers.Adam, {"weight_decay": 0.3}, in_groups(decoupled_weight_decay=True)),
+    (optimizers.Adam, {}, in_groups(maximize=True)),
+    (optimizers.Adam, {"maximize": True}, in_groups(maximize=False)),
+    (optimizers.Adam, {}, another_group),
+    (optimizers.Adam, {}, a_step_of_one_parameter),
+    (optimizers.Adam, {}, an_older_state),
+    (optimizers.AdamW, {}, in_groups(weight_decay=0.0)),
+    (optimizers.RAdam, {}, in_groups(betas=(0.5, 0.5))),
+    (optimizers.SGD, {"lr": 1, "weight_decay": 0.5}, in_groups(lr=0.5, weight_decay=1)),
+    (optimizers.SGD, {"momentum": 0.9}, in_groups(nesterov=True, dampening=0.5)),
+    (optimizers.RMSprop, {"momentum": 0.9}, in_groups(momentum=0.0)),
+    (optimizers.RMSprop, {"centered": True}, in_groups(centered=False)),
+    (Rooted, {}, in_groups(lr=0.2)),
+]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize(("kind", "options", "change"), CHANGES)
+def test_changes_between_steps_are_seen(kind: Any, options: Any, change: Any, backend: str) -> None:
+    if backend == "native" and why_not_native() is not None:
+        pytest.skip(str(why_not_native()))
+    eager = changed_on_the_way(kind, options, change, None)
+    compiled = changed_on_the_way(kind, options, change, backend)
+    for a, b in zip(eager, compiled, strict=True):
+        np.testing.assert_allclose(b, a, rtol=0 if backend == "numpy" else 1e-7)
+
+
+def changed_on_the_way(kind: Any, options: Any, change: Any, backend: str | None) -> list[Any]:
+    nnad.seed(1)
+    model = layers.Sequential(
+        layers.Linear(3, 4, dtype="float64"), layers.Tanh(), layers.Linear(4, 2, dtype="float64")
+    )
+    model.flatten()
+    optimizer = kind(model.parameters(), **{"lr": 0.01, **options})
+
+    def step(x: Any) -> None:
+        optimizer.zero_grad()
+        (model(x) ** 2).sum().backward()
+        optimizer.step()
+
+    call = step if backend is None else nnad.compile(step, backend=backend)
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        if number == 7:
+            change(optimizer, model)
+        call(rng.normal(size=(5, 3)))
+    return list(model.state_dict().values())
 
 
 @pytest.mark.skipif(why_not_native() is not None, reason=str(why_not_native()))

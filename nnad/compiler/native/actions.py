@@ -11,7 +11,7 @@ from nnad.compiler.native.ir import Place, Unsupported, address_of
 from nnad.compiler.native.kernels import require
 from nnad.compiler.native.loops import nest
 from nnad.compiler.native.module import Module
-from nnad.compiler.native.tracing import Emitter, Scalar, Tracer, scalars_in
+from nnad.compiler.native.tracing import Emitter, Scalar, Tracer, scalars_in, static_in
 from nnad.compiler.program import Instruction, Retrace, Value
 
 
@@ -30,16 +30,16 @@ def optimizer_update(
     optimizer: Any = instruction.facts.get("optimizer")
     require(optimizer is not None and not optimizer.per_parameter, "an update of single matrices")
     parts = []
-    for group, segments in zip(optimizer.param_groups, optimizer._segments, strict=True):
-        require(not group["maximize"], "maximisation")
+    for number, segments in enumerate(optimizer._segments):
+        require(not optimizer.param_groups[number]["maximize"], "maximisation")
         for segment in segments:
             require(all(p.requires_grad for p in segment.params), "a frozen parameter")
             require(segment.whole[0].size > 0, "an update that is left to other processes")
             leaves = [p.node for p in segment.params]
             there = (id(leaf) in collected or leaf.grad is leaf.buffer for leaf in leaves)
             require(all(there), "a parameter without gradient")
-            require(segment.steps.count(segment.steps[0]) == len(leaves), "steps that differ")
-            parts.append(_Update(module, optimizer, group, segment))
+            require(_in_step(segment), "steps that differ")
+            parts.append(_Update(module, optimizer, number, segment))
 
     def prepare() -> None:
         for part in parts:
@@ -53,13 +53,18 @@ def optimizer_update(
 class _Update:
     """The update of one flat vector."""
 
-    def __init__(self, module: Module, optimizer: Any, group: Any, segment: Any) -> None:
-        self.optimizer, self.group, self.segment = optimizer, group, segment
-        scalars = optimizer.scalars(group, max(1, segment.steps[0]))
-        self.function = optimizer.kernel(group)
+    def __init__(self, module: Module, optimizer: Any, number: int, segment: Any) -> None:
+        self.optimizer, self.number, self.segment = optimizer, number, segment
+        scalars = optimizer.scalars(self.group, max(1, segment.steps[0]))
+        self.function = optimizer.kernel(self.group)
         self.trace = Tracer(self.function, (*segment.whole, *segment.scratch), scalars)
         self.values = np.zeros(max(1, len(self.trace.dynamic)), np.float64)
         self._emit(module)
+
+    @property
+    def group(self) -> Any:
+        """The hyper-parameters, as they are now."""
+        return self.optimizer.param_groups[self.number]
 
     def _emit(self, module: Module) -> None:
         arrays = self.segment.whole
@@ -96,8 +101,10 @@ class _Update:
         Raises:
             Retrace: they are for another program than this one; nothing has been changed.
         """
+        if self.group["maximize"] or not _in_step(self.segment):
+            raise Retrace
         scalars = self.optimizer.scalars(self.group, self.segment.steps[0] + 1)
-        if [s for s in scalars if type(s) is not float] != self.trace.static:
+        if static_in(scalars) != self.trace.static:
             raise Retrace
         dynamic = [scalars[i] for i in self.trace.dynamic]
         if not all(guard(dynamic) for guard in self.trace.guards):
@@ -110,6 +117,11 @@ class _Update:
         """Begin the next update."""
         self.optimizer.sweep(self.group, self.segment)
         self.segment.count()
+
+
+def _in_step(segment: Any) -> bool:
+    """Whether all parameters of a segment have had as many updates."""
+    return segment.steps.count(segment.steps[0]) == len(segment.steps)
 
 
 def clip_norm(module: Module, instruction: Instruction) -> None:

@@ -18,24 +18,23 @@ from nnad.compiler.native.ir import Kernel, Unsupported
 from nnad.compiler.native.scalar import COMPARISONS, FLOAT
 
 Guard = Callable[[Sequence[float]], bool]
+Formula = Callable[[Sequence[float]], float]
 
 
-class Scalar(float):
-    """A number with the formula that gives it from the scalars of a step."""
+class Scalar:
+    """A number with the formula that gives it from the scalars of a step.
 
-    formula: Callable[[Sequence[float]], float]
-    emit: Callable[[Kernel], str]
-    guards: list[Guard]
+    It is no float, so that nothing can be made of it unseen: `math.sqrt(lr)` would be the root of
+    the first step's rate at all steps.
+    """
 
-    @classmethod
-    def make(cls, value: float, formula: Any, emit: Any, guards: list[Guard]) -> Scalar:
-        """A scalar of the given value, formula and code."""
-        self = cls(value)
-        self.formula, self.emit, self.guards = formula, emit, guards
-        return self
+    __hash__ = object.__hash__
+
+    def __init__(self, value: float, formula: Formula, emit: Any, guards: list[Guard]) -> None:
+        self.value, self.formula, self.emit, self.guards = value, formula, emit, guards
 
     def _combined(self, name: str, op: Any, other: Any, swap: bool = False) -> Any:
-        if not isinstance(other, (int, float)):
+        if not isinstance(other, (int, float, Scalar)):
             return NotImplemented
         first, second = (other, self) if swap else (self, other)
 
@@ -45,12 +44,14 @@ class Scalar(float):
         def emit(kernel: Kernel) -> str:
             return kernel.op(name, _code(first, kernel), _code(second, kernel), type_="double")
 
-        return Scalar.make(op(float(first), float(second)), formula, emit, self.guards)
+        return Scalar(op(_seen(first), _seen(second)), formula, emit, self.guards)
 
     def _tested(self, op: Any, other: Any) -> bool:
-        seen = bool(op(float(self), other))
+        seen = bool(op(self.value, _seen(other)))
         formula = self.formula
-        self.guards.append(lambda scalars: bool(op(formula(scalars), other)) == seen)
+        self.guards.append(
+            lambda scalars: bool(op(formula(scalars), _value(other, scalars))) == seen
+        )
         return seen
 
     def __add__(self, other: Any) -> Any:
@@ -80,12 +81,6 @@ class Scalar(float):
     def __neg__(self) -> Any:
         return self._combined("fsub", operator.sub, 0.0, True)
 
-    def __pow__(self, other: Any, modulus: Any = None) -> Any:
-        raise Unsupported("a power of a scalar in an optimizer's kernel")
-
-    def __float__(self) -> float:
-        return float.__add__(self, 0.0)
-
     def __bool__(self) -> bool:
         return self._tested(operator.ne, 0.0)
 
@@ -107,11 +102,18 @@ class Scalar(float):
     def __ge__(self, other: Any) -> bool:
         return self._tested(operator.ge, other)
 
-    __hash__ = float.__hash__
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(isinstance(x, Vector) for x in inputs):
+            return NotImplemented
+        raise TypeError(f"np.{ufunc.__name__} of a scalar")
 
 
-def _value(item: Any, scalars: Sequence[float]) -> float:
-    return item.formula(scalars) if isinstance(item, Scalar) else float(item)
+def _seen(item: Any) -> Any:
+    return item.value if isinstance(item, Scalar) else item
+
+
+def _value(item: Any, scalars: Sequence[float]) -> Any:
+    return item.formula(scalars) if isinstance(item, Scalar) else item
 
 
 def _code(item: Any, kernel: Kernel) -> str:
@@ -157,36 +159,49 @@ class Vector(NDArrayOperatorsMixin):
         self[key].expression = self.tracer.operand(value)
 
 
+def static_in(scalars: Sequence[Any]) -> dict[int, Any]:
+    """Those that a trace is made for, by their place; floating-point numbers may change."""
+    return {i: s for i, s in enumerate(scalars) if not isinstance(s, (float, np.floating))}
+
+
 class Tracer:
     """One run of a kernel on stand-ins.
 
     Attributes:
         vectors: the stand-ins, in the order of the kernel's array arguments.
-        guards: conditions on the scalars under which the trace holds.
+        dynamic: which of the scalars are read at every step.
+        static: the others, by their place.
+        guards: conditions on the dynamic scalars under which the trace holds.
+
+    Raises:
+        Unsupported: the kernel does what has no form here.
     """
 
     def __init__(self, kernel: Any, arrays: Sequence[np.ndarray], scalars: Sequence[Any]) -> None:
         dtype = arrays[0].dtype
         self.guards: list[Guard] = []
         self.vectors = [Vector(self, ("input", i), dtype) for i in range(len(arrays))]
-        self.dynamic = [i for i, s in enumerate(scalars) if type(s) is float]
-        stand_ins = [self._scalar(i, s) if type(s) is float else s for i, s in enumerate(scalars)]
-        self.static = [s for s in scalars if type(s) is not float]
-        kernel(*self.vectors, *stand_ins)
+        self.static = static_in(scalars)
+        self.dynamic = [i for i in range(len(scalars)) if i not in self.static]
+        stand_ins = list(scalars)
+        for slot, i in enumerate(self.dynamic):
+            stand_ins[i] = self._scalar(slot, float(scalars[i]))
+        try:
+            kernel(*self.vectors, *stand_ins)
+        except TypeError as error:
+            raise Unsupported(f"an optimizer's kernel: {error}") from error
 
-    def _scalar(self, index: int, value: float) -> Scalar:
-        slot = self.dynamic.index(index)
-
+    def _scalar(self, slot: int, value: float) -> Scalar:
         def emit(kernel: Kernel) -> str:
             return kernel.scalar_registers[slot]  # type: ignore[attr-defined]
 
-        return Scalar.make(value, lambda scalars: scalars[slot], emit, self.guards)
+        return Scalar(value, lambda scalars: scalars[slot], emit, self.guards)
 
     def operand(self, item: Any) -> Any:
         """An argument of a ufunc as an expression."""
         if isinstance(item, Vector):
             return item.expression
-        if isinstance(item, (int, float, np.floating)):
+        if isinstance(item, (int, float, np.floating, Scalar)):
             return ("number", item)
         raise Unsupported(f"a {type(item).__name__} in an optimizer's kernel")
 
@@ -227,6 +242,8 @@ class Emitter:
             return k.select(*(self.value(x) for x in operands))
         if name == "power":
             base, (_, exponent) = operands
+            if isinstance(exponent, Scalar):
+                raise Unsupported("a power that changes in an optimizer's kernel")
             return FLOAT[name](k, self.value(base), float(exponent))
         return FLOAT[name](k, *(self.value(x) for x in operands))
 
