@@ -63,6 +63,7 @@ class Sequence(Schedule):
         schedules: callables ``step -> factor``.
         milestones: the step at which each schedule but the first begins.
 
+    >>> from nnad.schedules import Exponential, LinearWarmup
     >>> schedule = Sequence([LinearWarmup(1), Exponential(0.5)], milestones=[2])
     >>> [schedule(step) for step in range(5)]
     [0.5, 1.0, 1.0, 0.5, 0.25]
