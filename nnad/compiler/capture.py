@@ -9,8 +9,6 @@ What the step computes is not kept for that: the capture knows a result as long 
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,15 +20,14 @@ from nnad.autodiff.table import TABLE, Primitive
 from nnad.autodiff.tensor import DATA, Leaf, Node, Tensor, output_node, raw_of, state, wrap
 from nnad.compiler.arrays import arrays_in, checksum, forget, own, places_for
 from nnad.compiler.buffers import takes
-from nnad.compiler.guards import SCALARS, Guards
+from nnad.compiler.guards import Guards
+from nnad.compiler.lines import user_line
 from nnad.compiler.program import EXTERNAL, INPUT, RESULT, Instruction, Program, Value, outline
 from nnad.compiler.standin import StandIn, make_stand_in, plain, watching
 from nnad.compiler.writes import SET, WRITE, WRITE_AT
 from nnad.errors import CannotCompile
 from nnad.ops.index import split_key
 from nnad.ops.places import watched
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class DataDependentError(CannotCompile, TypeError):
@@ -52,6 +49,8 @@ class Capture:
         self.dispatching: list[Any] = []  # NumPy functions whose implementations are running
         self.made: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
         self.lasting: set[int] = set()  # ids of outside arrays that something else holds as well
+        self.outside: dict[int, Tensor] = {}  # those that the step has found, by id
+        self.assigned: set[tuple[int, str]] = set()  # attributes that the step has set
         self.seen: dict[int, int] = {}  # ids of plain arrays that the step itself holds: checksums
         self.results = 0
         self.externals = 0
@@ -113,6 +112,7 @@ class Capture:
         if isinstance(array, np.ndarray) and id(x) not in self.made and type(x) is not StandIn:
             self.outlives(array)
             self.guards.attribute(x, "data", array)
+            self.outside[id(x)] = x
         return array
 
     def outlives(self, array: Any) -> None:
@@ -156,14 +156,18 @@ class Capture:
         return tensor if isinstance(tensor, StandIn) else self.stand_in(self.raw(tensor))
 
     def attribute(self, owner: Any, name: str, value: Any) -> Any:
-        """What an attribute of a module gives; a number or array of its own is guarded."""
-        if isinstance(value, np.ndarray):
-            self.guards.attribute(owner, name, value)
-            self.outlives(value)
-            return self.stand_in(value)
-        if isinstance(value, SCALARS) and name in object.__getattribute__(owner, "__dict__"):
-            self.guards.attribute(owner, name, value)
-        return value
+        """What an attribute of a module gives; one of its own that the step did not set is guarded.
+
+        So is an array that all modules of a class have.
+        """
+        is_array = isinstance(value, np.ndarray)
+        is_own = name in object.__getattribute__(owner, "__dict__")
+        if (is_own or is_array) and (id(owner), name) not in self.assigned:
+            self.guards.setting(owner, name, value)
+        if not is_array:
+            return value
+        self.outlives(value)
+        return self.stand_in(value)
 
     def gradient(self, leaf: Leaf) -> Any:
         """What `.grad` gives."""
@@ -223,7 +227,7 @@ class Capture:
         what = self._why_not(value)
         if what:
             raise DataDependentError(
-                f"{_user_line()}: `{statement}` in a compiled step would change {what}; "
+                f"{user_line()}: `{statement}` in a compiled step would change {what}; "
                 "make a copy first (x = x.copy()), or leave this step uncompiled"
             )
         fresh = raw_of(self.apply(entries[1], [target, *args], kwargs))
@@ -339,7 +343,7 @@ class Capture:
             self.reference(kwargs),
             [],
             has_effect=primitive.has_effect,
-            line=_user_line(),
+            line=user_line(),
         )
         sources = list(arrays_in((raw, self.bare(kwargs))))
         out, pattern = self._results(out, instruction, sources)
@@ -382,7 +386,7 @@ class Capture:
         finally:
             state.capture = self
         instruction = Instruction(
-            name, None, [], {}, [], action=action, has_effect=True, facts=facts, line=_user_line()
+            name, None, [], {}, [], action=action, has_effect=True, facts=facts, line=user_line()
         )
         self.instructions.append(instruction)
         if name == "zero_grad":
@@ -437,7 +441,7 @@ class Capture:
                 has_effect=True,
                 writes=[target],
                 facts={"leaf": leaf},
-                line=_user_line(),
+                line=user_line(),
             )
         )
 
@@ -451,7 +455,7 @@ class Capture:
     def refusal(self, how: str) -> DataDependentError:
         """The error for what depends on values."""
         return DataDependentError(
-            f"{_user_line()}: {how} in a compiled step needs the values of an array, which are "
+            f"{user_line()}: {how} in a compiled step needs the values of an array, which are "
             "not known when the program is made, so that what follows from them cannot be "
             "replayed; use np.where, return the array from the step and look at it outside, or "
             "leave this step uncompiled"
@@ -474,6 +478,8 @@ class Capture:
         """What was captured, as a program."""
         named = [self.output(x) for x in outputs]
         self.check_unseen_writes()
+        for tensor in self.outside.values():  # at the end: a step may freeze for a while
+            self.guards.attribute(tensor, "node", tensor.node)
         for value in self.inputs:
             value.array = outline(value.array)
         return Program(name, self.inputs, self.instructions, named, rebuild, len(self.instructions))
@@ -487,13 +493,3 @@ class Capture:
 def _is_genuine(x: Any) -> bool:
     """Whether `x` is a Tensor to the user as well, not what stands for an array."""
     return isinstance(x, Tensor) and not x.is_stand_in
-
-
-def _user_line() -> str:
-    """file:line of the nearest caller outside the package."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    if frame is None:
-        return "<unknown>:0"
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -13,18 +13,32 @@ from typing import Any
 
 import numpy as np
 
-SCALARS = (bool, int, float, complex, str, bytes, type(None))
+SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` is a number, a text, None, or a tuple of such: equal ones do as well."""
+    return isinstance(value, SCALARS) or (type(value) is tuple and all(map(is_plain, value)))
 
 
 class Guards:
-    """Conditions `owner.attribute is value` or `== value`."""
+    """Conditions `owner.attribute == value` for what is plain, `is value` for all else."""
 
     def __init__(self) -> None:
         self.conditions: dict[Hashable, tuple[Any, str, Any]] = {}
 
     def attribute(self, owner: Any, name: str, value: Any) -> None:
-        """Demand that `owner.name` stays: an equal number or text, else the same object."""
+        """Demand that `owner.name` stays: equal if it is plain, else the same object."""
         self._add(owner, f".{name}", value)
+
+    def setting(self, owner: Any, name: str, value: Any) -> None:
+        """Demand the same; of a dict of plain values and arrays, also that all of them stay."""
+        self.attribute(owner, name, value)
+        if type(value) is dict and all(
+            is_plain(x) or type(x) is np.ndarray for x in value.values()
+        ):
+            for key, x in value.items():
+                self.item(value, key, x)
 
     def item(self, owner: Any, key: Any, value: Any) -> None:
         """Demand the same of `owner[key]`."""
@@ -39,8 +53,7 @@ class Guards:
         terms = []
         for number, (owner, what, value) in enumerate(self.conditions.values()):
             names[f"o{number}"], names[f"v{number}"] = owner, value
-            relation = "==" if isinstance(value, SCALARS) and not _is_singleton(value) else "is"
-            terms.append(f"o{number}{what} {relation} v{number}")
+            terms.append(f"o{number}{what} {'==' if _may_be_equal(value) else 'is'} v{number}")
         text = f"lambda: {' and '.join(terms) or 'True'}"
         return eval(compile(text, "<guards of a compiled step>", "eval"), names)  # noqa: S307
 
@@ -48,13 +61,14 @@ class Guards:
         """The first condition that does not hold, in words."""
         for owner, what, value in self.conditions.values():
             now = eval(f"owner{what}", {"owner": owner})  # noqa: S307
-            if now is not value and not (isinstance(value, SCALARS) and now == value):
+            if now is not value and not (_may_be_equal(value) and now == value):
                 return f"{_described(owner)}{what} was {_short(value)} and is {_short(now)}"
         return "nothing it depends on"
 
 
-def _is_singleton(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
+def _may_be_equal(value: Any) -> bool:
+    """Whether another object may do as well: None, True and False are one each, NaN is no equal."""
+    return is_plain(value) and not (value is None or isinstance(value, bool)) and value == value
 
 
 def _described(owner: Any) -> str:

@@ -85,16 +85,18 @@ class Module:
                 f"{name!r}"
             )
         if isinstance(value, (Parameter, Module)):
-            members[name] = value
+            self._keep_member(name, value)
         elif name in members:
             if members[name] is None and value is not None:
                 self._set_buffer(name, value)
                 return
-            del members[name]
+            self._drop_member(name)
+        if state.capture is not None:
+            state.capture.assigned.add((id(self), name))
         _set(self, name, value)
 
     def __delattr__(self, name: str) -> None:
-        self._members.pop(name, None)
+        self._drop_member(name)
         object.__delattr__(self, name)
 
     def register_buffer(self, name: str, array: Any) -> None:
@@ -102,8 +104,16 @@ class Module:
 
         Later assignments to the attribute copy into the same array.
         """
-        self._members[name] = None
+        self._keep_member(name, None)
         _set(self, name, np.array(array))
+
+    # A compiled step knows the dict of the members again: it is never changed in place.
+
+    def _keep_member(self, name: str, member: Any) -> None:
+        _set(self, "_members", {**self._members, name: member})
+
+    def _drop_member(self, name: str) -> None:
+        _set(self, "_members", {k: v for k, v in self._members.items() if k != name})
 
     def _set_buffer(self, name: str, value: Any) -> None:
         buffer = getattr(self, name)

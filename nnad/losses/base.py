@@ -10,6 +10,7 @@ import numpy as np
 
 from nnad import ops
 from nnad.autodiff import Tensor, value_of
+from nnad.autodiff.tensor import watched
 from nnad.errors import ShapeError
 
 __all__ = ["Loss", "as_array", "loss_class", "operands", "reduced", "weights_for"]
@@ -35,6 +36,9 @@ class Loss:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.settings.items())
         return f"{type(self).__name__}({shown})"
+
+
+watched.append(Loss)
 
 
 def loss_class(function: Callable[..., Any], name: str) -> type[Loss]:

@@ -35,9 +35,7 @@ def optimizer_update(
         for segment in segments:
             require(all(p.requires_grad for p in segment.params), "a frozen parameter")
             require(segment.whole[0].size > 0, "an update that is left to other processes")
-            leaves = [p.node for p in segment.params]
-            there = (id(leaf) in collected or leaf.grad is leaf.buffer for leaf in leaves)
-            require(all(there), "a parameter without gradient")
+            _require_gradients([p.node for p in segment.params], collected)
             require(_in_step(segment), "steps that differ")
             parts.append(_Update(module, optimizer, number, segment))
 
@@ -124,11 +122,21 @@ def _in_step(segment: Any) -> bool:
     return segment.steps.count(segment.steps[0]) == len(segment.steps)
 
 
-def clip_norm(module: Module, instruction: Instruction) -> None:
+def _require_gradients(leaves: list[Any], collected: set[int]) -> None:
+    """Each leaf has a gradient: the program computes it, or its guards see that it is there."""
+    there = (id(leaf) in collected or leaf.grad is leaf.buffer for leaf in leaves)
+    require(all(there), "a parameter without gradient")
+
+
+def clip_norm(module: Module, instruction: Instruction, collected: set[int]) -> None:
     """The norm of all gradients, and their scaling where it is too large."""
     facts = instruction.facts
     require(facts.get("norm_type") == 2.0, "a norm other than 2")
-    arrays = joined([p.node.buffer for p in facts["params"]])
+    require(all(p.requires_grad or p.grad is None for p in facts["params"]), "a frozen gradient")
+    leaves = [p.node for p in facts["params"] if p.requires_grad]
+    require(len(leaves) > 0, "no gradient at all")
+    _require_gradients(leaves, collected)
+    arrays = joined([leaf.buffer for leaf in leaves])
     (out,) = instruction.outputs
     partial = np.zeros(8 * max(1, module.threads), np.float64)
     sums, norm = module.place(partial), module.place(out)
@@ -215,10 +223,10 @@ def owner_of(array: np.ndarray) -> np.ndarray:
     return array
 
 
-ACTIONS: dict[str, Callable[[Module, Instruction], None]] = {"clip_grad_norm": clip_norm}
+ACTIONS: dict[str, Callable[[Module, Instruction, set[int]], None]] = {"clip_grad_norm": clip_norm}
 
 
-def native_action(module: Module, instruction: Instruction) -> None:
+def native_action(module: Module, instruction: Instruction, collected: set[int]) -> None:
     """Emit an action that needs nothing of Python.
 
     Raises:
@@ -229,4 +237,4 @@ def native_action(module: Module, instruction: Instruction) -> None:
         raise Unsupported(f"the action {instruction.name}")
     if any(not isinstance(v, Value) for v in instruction.outputs):
         raise Unsupported("an action with an unplanned result")
-    form(module, instruction)
+    form(module, instruction, collected)

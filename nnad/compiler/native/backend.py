@@ -125,7 +125,7 @@ class _Builder:
             self.prepares.append(f"{self.writer.name('prepare', prepare)}()")
             return
         if instruction.action is not None:
-            native_action(module, instruction)
+            native_action(module, instruction, self.collected)
             return
         form = NATIVE.get(instruction.name)
         if form is None or (instruction.has_effect and instruction.primitive is not None):
