@@ -147,11 +147,11 @@ class Compiled:
                     return replay(arrays)
                 except Retrace:
                     self.replays[signature].remove(replay)
-                    return self._retrace(signature, args, kwargs, arrays)
-        return self._first_call(signature, *flatten((args, kwargs)))
+                    break
+        return self._make(signature, args, kwargs, arrays)
 
-    def _retrace(self, signature: Hashable, args: Any, kwargs: Any, arrays: Any) -> Any:
-        """A call for which a number has changed that its program was made for."""
+    def _make(self, signature: Hashable, args: Any, kwargs: Any, arrays: Any) -> Any:
+        """A call that no program is there for."""
         if self.undoing is None:
             return self._first_call(signature, *flatten((args, kwargs)))
         with self.undoing():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -91,7 +92,7 @@ class StepPrograms:
         if batch.rows_of_all != self.trainer.batch_size:  # for the last batch alone it does not pay
             return self.trainer.batch_gradient(*arguments)
         if batch.share not in self._gradients:  # what is drawn for its rows is part of a program
-            self._gradients[batch.share] = self._made(arguments)
+            self._gradients[batch.share] = self._program(self.trainer.batch_gradient)
         return self._gradients[batch.share](*arguments)
 
     def decide(self, gain: float) -> None:
@@ -128,30 +129,18 @@ class StepPrograms:
                     self.kind = "numpy"
         return loss
 
-    def _made(self, arguments: Any) -> Callable[..., Any]:
-        """The program of the gradient."""
-        trainer = self.trainer
-
-        def attempt(program: Any) -> None:
-            trainer.optimizer.zero_grad()
-            for _ in range(min(2, trainer.accumulate)):  # stored, then added
-                program(*arguments)
-
-        return self._program(trainer.batch_gradient, attempt)
-
     def _made_when_called(self, name: str) -> Callable[[], Any]:
-        """The action `name`, made into a program by its first call."""
+        """The action `name`, which its first call replaces by a program."""
         eager = getattr(self, name)
 
         def first() -> Any:
-            program = self._program(eager, lambda program: program())
-            setattr(self, name, program)
-            return program()
+            setattr(self, name, self._program(eager))
+            return getattr(self, name)()
 
         return first
 
-    def _program(self, function: Any, attempt: Callable[[Any], None]) -> Any:
-        """`function` compiled, or itself if it cannot be, by a first call that is then undone.
+    def _program(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` compiled; every call is a replay, since those that make programs are undone.
 
         A recorded call is computed by eager operations; were it to count, a run would depend on
         where it was interrupted.
@@ -161,15 +150,17 @@ class StepPrograms:
         backend = "numpy" if self.kind == "numpy" else "auto"
         program = compile(function, backend=backend, threads=self.threads)
         program.undoing = self._undone
+        return partial(self._run, program, function)
+
+    def _run(self, program: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Replay; where there can be no program, go on operation by operation and say so."""
         try:
-            with self._undone():
-                attempt(program)
-            return program
+            return program(*arguments)
         except CannotCompile as problem:
             self.kind = "eager"
             self._set_actions()
-            warnings.warn(f"steps are not compiled: {problem}", stacklevel=2)
-            return function
+            warnings.warn(f"steps are not compiled: {problem}", stacklevel=3)
+            return function(*arguments)
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
