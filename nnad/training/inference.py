@@ -30,6 +30,7 @@ from nnad.training.network import build_model
 from nnad.training.report import score_table
 from nnad.training.run_folder import RunFolder, replacing
 
+NOT_TOGETHER = "so they do not belong together; train them again with --overwrite"
 MEMBERS = "members.yaml"  # in the folder of an ensemble or a cross-validation: what it is
 
 __all__ = [
@@ -99,6 +100,8 @@ def predict_file(path: str, rows: str, output: str) -> int:
     require_place(Path(output), rows)
     members = [Member(run) for run in runs_of(path)]
     first, group = members[0], world()
+    if any(member.takes != first.takes for member in members):
+        raise UserError(f"{path}: its members take different inputs, {NOT_TOGETHER}")
     count = 0
     with ExitStack() as stack:
         write: Any = group.lead(lambda: stack.enter_context(writing_columns(Path(output))))
@@ -116,6 +119,7 @@ class Member:
 
     Attributes:
         meta: what the run knows about its data.
+        takes: of which names and shape its inputs are, and how far it looks back.
         quantiles: those that the model answers with, if its loss says so.
         separators: of CSV files, as far as the run's configuration says.
     """
@@ -125,6 +129,9 @@ class Member:
         self.meta = load_meta(folder)
         if self.meta.task == "language_model":
             raise UserError(f"{folder.config}: a language model writes text: nnad generate {path}")
+        preprocessor = self.meta.preprocessor
+        names = preprocessor.numeric_names, preprocessor.categorical_names
+        self.takes = *names, tuple(preprocessor.raw_shape), self.meta.extras.get("window")
         options = config.data.options
         self.separators = {key: options[key] for key in ("delimiter", "decimal") if key in options}
         self.quantiles = config.loss.arguments.get("q")
@@ -142,8 +149,8 @@ def together(path: str, answers: Sequence[np.ndarray]) -> np.ndarray:
     shapes = {each.shape for each in answers}
     if len(shapes) > 1:
         raise UserError(
-            f"{path}: its members answer in the shapes {', '.join(map(str, shapes))}, so they do "
-            "not belong together; train them again with --overwrite"
+            f"{path}: its members answer in the shapes {', '.join(map(str, shapes))}, "
+            f"{NOT_TOGETHER}"
         )
     return np.mean(answers, axis=0)
 
@@ -155,8 +162,7 @@ def require_one_data(runs: Sequence[str]) -> None:
         changed = [name for name, digest in found.items() if prints[0].get(name) != digest]
         if changed:
             raise UserError(
-                f"{name}: changed after {runs[0]} and before {run} were trained, so they do not "
-                "belong together; train them again with --overwrite"
+                f"{name}: changed after {runs[0]} and before {run} were trained, {NOT_TOGETHER}"
                 for name in changed
             )
 

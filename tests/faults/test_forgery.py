@@ -10,7 +10,7 @@ import pytest
 
 from nnad.data.tokenizers import LARGEST_VOCABULARY, BytePair
 from nnad.errors import CheckpointError, UserError
-from nnad.training import checkpoint
+from nnad.training import checkpoint, inference
 from nnad.training.forgery import require_like, require_state_like
 from tests.faults.forged import (
     COMMANDS,
@@ -197,8 +197,10 @@ def test_members_that_do_not_belong_together_are_told(runs, tmp_path):
     plain = ROWS["plain"].splitlines()
     joined = [f"{plain[0]},{','.join(rows[0])}", *(f"{plain[1]},{','.join(r)}" for r in rows[1:])]
     (folder.parent / "rows.csv").write_text("\n".join(joined) + "\n")
-    with pytest.raises(UserError, match=r"run: its members answer in the shapes \("):
+    with pytest.raises(UserError, match=r"run: its members take different inputs, so"):
         COMMANDS["predict"](folder)
+    with pytest.raises(UserError, match=r"run: its members answer in the shapes \("):
+        inference.together("run", [np.zeros((2, 3)), np.zeros((2, 2))])
 
 
 def test_what_is_no_text_is_told(runs, tmp_path):
