@@ -50,13 +50,12 @@ def assert_same_bits(one, other):
 
 def bits_are_those_of_one_process():
     for batch_norm, weight, options in CASES:
-        for dtype in ("float32", "float64"):
-            with alone():
-                one = in_blocks(Communicator(), batch_norm, weight, dtype=dtype, **options)
-            for shared in (True, False):
-                with nullcontext() if shared else without_shared_memory():
-                    many = in_blocks(group, batch_norm, weight, dtype=dtype, **options)
-                assert_same_bits(one, many)
+        with alone():
+            one = in_blocks(Communicator(), batch_norm, weight, dtype="float32", **options)
+        for shared in (True, False):
+            with nullcontext() if shared else without_shared_memory():
+                many = in_blocks(group, batch_norm, weight, dtype="float32", **options)
+            assert_same_bits(one, many)
 
 
 def blocks_train_the_model_that_whole_batches_train():
@@ -71,11 +70,10 @@ def blocks_train_the_model_that_whole_batches_train():
 def whole_batches_give_the_bits_of_one_process():
     for batch_norm, weight, options in CASES:
         options = {k: v for k, v in options.items() if k != "synchronize_batch_norm"}
-        for dtype in ("float32", "float64"):
-            with alone():
-                one = job(Trainer, batch_norm, weight, dtype=dtype, **options)
-            many = job(GroupTrainer, batch_norm, weight, dtype=dtype, communicator=group, **options)
-            assert_same_bits(one, many)
+        with alone():
+            one = job(Trainer, batch_norm, weight, dtype="float32", **options)
+        many = job(GroupTrainer, batch_norm, weight, dtype="float32", communicator=group, **options)
+        assert_same_bits(one, many)
 
 
 def a_signal_to_one_process_is_heeded_by_all_at_one_step():

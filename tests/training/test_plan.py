@@ -38,7 +38,8 @@ def test_processes_that_share_cores_take_turns():
     assert crowded.seconds_of([0, 8], 4) == pytest.approx(2 * (2 + 4) + 2 * 10)
 
 
-def test_a_job_is_predicted_for_every_number_of_processes():
+def test_a_job_is_predicted_for_every_number_of_processes(monkeypatch):
+    monkeypatch.setattr("nnad.training.plan.SECONDS", 0.1)
     job = ["distributed.blocks=null", "data.batch_size=512"]
     found = plan("mlp.yaml", job, [4, 2], Network(1e-9, 1e15))
     assert [p.ranks for p in found] == [1, 2, 4]
@@ -111,7 +112,8 @@ def test_wrong_usage_is_told(options, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_it_is_told_where_nothing_is_divided(capsys):
+def test_it_is_told_where_nothing_is_divided(capsys, monkeypatch):
+    monkeypatch.setattr("nnad.training.plan.SECONDS", 0.01)
     job = ["plan", "--config", "mlp.yaml", "--ranks", "2", "--bandwidth", "1", "--latency", "1"]
     for blocks in ("1", "null"):
         assert main([*job, f"distributed.blocks={blocks}"]) == 0
