@@ -17,10 +17,10 @@ from nnad.data.sources.time_series import windows_of
 from nnad.data.table import Column, tables_of
 from nnad.errors import DataError, did_you_mean
 
-__all__ = ["read_pieces", "read_rows"]
+__all__ = ["BATCH_ROWS", "read_pieces", "read_rows"]
 
 PIECE_ROWS, PIECE_CELLS = 2**16, 2**23  # of a CSV file at once
-BATCH_ROWS = 512  # a piece is a multiple of it: where pieces end changes no batch of a prediction
+BATCH_ROWS = 512  # of a prediction, at least; a piece is a multiple, so where it ends changes none
 
 
 def read_rows(
@@ -114,6 +114,8 @@ def _from_arrays(path: Path, meta: Meta) -> np.ndarray:
     if "x" not in arrays:
         raise DataError(f"{path}: no array 'x' (arrays: {', '.join(arrays)})")
     features = as_features(arrays["x"], f"{path}: x")
+    if not len(features):
+        raise DataError(f"{path}: x has no rows")
     expected, got = tuple(meta.preprocessor.raw_shape), features.numeric.shape[1:]
     if got != expected:
         raise DataError(f"{path}: x has rows of shape {got}; the model was trained on {expected}")

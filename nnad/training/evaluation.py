@@ -10,13 +10,13 @@ import numpy as np
 
 from nnad.autodiff import no_grad
 from nnad.autodiff.tensor import value_of
+from nnad.data.predicting import BATCH_ROWS
 from nnad.distributed import Communicator, share_of
 from nnad.errors import CannotCompile
 
 __all__ = ["evaluating", "predict", "predict_together"]
 
 COMPILED_FROM_BATCHES = 8
-PREDICTION_ROWS = 512  # at least: larger batches than in training make better use of the machine
 
 
 @contextmanager
@@ -37,10 +37,11 @@ def predict(model: Any, x: Any, batch_size: int = 0, part: tuple[int, int] = (0,
     Args:
         model: maps a batch of inputs to outputs.
         x: (rows, ...) inputs.
-        batch_size: rows at once, if that is more than `PREDICTION_ROWS`.
+        batch_size: rows at once, if that is more than `nnad.data.predicting.BATCH_ROWS`: larger
+            batches than in training make better use of the machine.
         part: (rank, size): only one process's share of the batches.
     """
-    rows = max(batch_size, PREDICTION_ROWS)
+    rows = max(batch_size, BATCH_ROWS)
     starts = range(0, len(x), rows)
     mine = starts[share_of(len(starts), *part)]
     with evaluating(model):

@@ -192,6 +192,9 @@ def test_new_rows_of_array_data_from_csv_and_npz(form, tmp_path, rng) -> None:
     lines = [",".join(names), *(",".join(map(repr, row.ravel().tolist())) for row in x)]
     (tmp_path / "new.csv").write_text("\n".join(lines))
     np.testing.assert_allclose(read_rows(tmp_path / "new.csv", data.meta), data.train.x, rtol=1e-12)
+    np.savez(tmp_path / "bad.npz", x=x[:0])
+    with pytest.raises(DataError, match="x has no rows"):
+        read_rows(tmp_path / "bad.npz", data.meta)
     np.savez(tmp_path / "bad.npz", x=np.zeros((2, 5)))
     with pytest.raises(DataError, match=r"rows of shape \(5,\)"):
         read_rows(tmp_path / "bad.npz", data.meta)

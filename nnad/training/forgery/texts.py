@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,10 +52,9 @@ def read_summary(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file holds something else than a run writes.
     """
-    if not file.exists():
-        return {}
-    with believing(file):
-        return Summary.model_validate(_read_json(file)).model_dump(exclude_unset=True)
+    return _read(
+        file, lambda text: Summary.model_validate(json.loads(text)).model_dump(exclude_unset=True)
+    )
 
 
 def read_environment(file: Path) -> dict[str, Any]:
@@ -64,10 +63,7 @@ def read_environment(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file holds something else than a run writes.
     """
-    if not file.exists():
-        return {}
-    with believing(file):
-        return ENVIRONMENT.validate_python(_read_json(file))
+    return _read(file, lambda text: ENVIRONMENT.validate_python(json.loads(text)))
 
 
 def read_history(file: Path) -> dict[str, list[float]]:
@@ -76,16 +72,16 @@ def read_history(file: Path) -> dict[str, list[float]]:
     Raises:
         CheckpointError: the file holds something else than a run writes.
     """
-    if not file.exists():
-        return {}
-    with believing(file):
-        text = file.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # the last line may be half written
-        head, *rows = list(csv.reader(whole.splitlines())) or [[]]
-        numbers = np.array([list(map(float, row)) for row in rows]).reshape(len(rows), len(head))
-        history = dict(zip(head, numbers.T.tolist(), strict=True))
-        require_history(history)
-        return history
+    return _read(file, _history)
+
+
+def _history(text: str) -> dict[str, list[float]]:
+    whole = text[: text.rfind("\n") + 1]  # the last line may be half written
+    head, *rows = list(csv.reader(whole.splitlines())) or [[]]
+    numbers = np.array([list(map(float, row)) for row in rows]).reshape(len(rows), len(head))
+    history = dict(zip(head, numbers.T.tolist(), strict=True))
+    require_history(history)
+    return history
 
 
 def require_history(columns: Mapping[str, Sequence[float]]) -> None:
@@ -96,5 +92,9 @@ def require_history(columns: Mapping[str, Sequence[float]]) -> None:
         raise ValueError("the history is not a row for each epoch, from the first one on")
 
 
-def _read_json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+def _read(file: Path, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """What `parse` makes of a file's text; nothing where there is no file."""
+    if not file.exists():
+        return {}
+    with believing(file):
+        return parse(file.read_text(encoding="utf-8"))
