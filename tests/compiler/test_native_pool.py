@@ -116,6 +116,7 @@ def report(training: Training, results: Any) -> None:
     results.put(training.weights(30))
 
 
+@pytest.mark.filterwarnings("ignore:.*JAX is multithreaded:RuntimeWarning")  # imported before
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="cannot fork")
 def test_forked_processes_start_threads_of_their_own() -> None:

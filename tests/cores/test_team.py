@@ -168,6 +168,7 @@ def fill(result: Any) -> None:
     result.put((made.tolist(), threading.active_count()))
 
 
+@pytest.mark.filterwarnings("ignore:.*JAX is multithreaded:RuntimeWarning")  # imported before
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="cannot fork")
 def test_forked_processes_start_helpers_of_their_own(allow: Any) -> None:
     allow(2)
