@@ -185,5 +185,5 @@ def _set_watch(on: bool) -> None:
     for kind in watched:
         if on:
             kind.__getattribute__ = _watched_attribute  # type: ignore[assignment, method-assign]
-        else:
+        elif "__getattribute__" in vars(kind):  # not in one whose module a step imported meanwhile
             del kind.__getattribute__

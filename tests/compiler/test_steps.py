@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -451,3 +453,20 @@ def test_an_exception_in_a_step_leaves_nothing_changed() -> None:
     assert isinstance(model.weight.data, np.ndarray)
     assert "__getattribute__" not in vars(layers.Module)
     assert nnad.compile(lambda x: model(x))(X[0]).shape == (6, 2)
+
+
+def test_a_step_may_be_what_first_loads_a_module() -> None:
+    code = """
+import numpy as np, nnad
+weight = nnad.Tensor(np.ones((3, 2)), requires_grad=True)
+step = nnad.compile(lambda x: nnad.losses.mse(x @ weight, np.zeros((6, 2))), backend="numpy")
+print([float(step(np.ones((6, 3)))) for _ in range(3)])
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[9.0, 9.0, 9.0]\n", "")
