@@ -150,7 +150,7 @@ class BlockTrainer(ParallelTrainer):
         """The same for blocks that are normalised together, each by a model of its own."""
         if not self.twins:
             self.twins = [self.parameters_again() for _ in blocks[1:]]
-        members = [(self.model, default_generator()), *map(self.member, self.twins)]
+        members = [*map(self.member, self.twins), (self.model, default_generator())]
         jobs = [
             partial(self.gradient_in_turn, *member, block)
             for member, block in zip(members, blocks, strict=True)

@@ -6,9 +6,10 @@ at the same step, and the weights of all are compared after every epoch.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterable, Sequence
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from nnad.distributed import Communicator
 from nnad.errors import NnadError
 from nnad.training.callbacks import Interruption
 from nnad.training.evaluation import predict_together
+from nnad.training.state import generators
 from nnad.training.trainer import Trainer
 
 __all__ = ["GroupTrainer"]
@@ -44,8 +46,19 @@ class GroupTrainer(Trainer):
     def prepare(self, train: Split, validation: Split | None) -> None:
         super().prepare(train, validation)
         self.flat_weights = [buffer.data for buffer in self.model.flatten().values()]
-        for weights in self.flat_weights:
-            self.communicator.broadcast(weights)
+        statistics = [array for _, array in self.model.named_buffers()]
+        averages = [] if self.ema is None else self.ema.averages
+        for array in chain(self.flat_weights, statistics, averages):
+            self.communicator.broadcast(array)
+        self.draw_like(0)
+
+    def draw_like(self, rank: int) -> None:
+        """Go on drawing from where the generators of process `rank` are."""
+        own = list(generators(self.model))
+        states = [generator.bit_generator.state for generator in own]
+        told = self.communicator.gather_texts(json.dumps(states, default=np.ndarray.tolist))
+        for generator, state in zip(own, json.loads(told[rank]), strict=True):
+            generator.bit_generator.state = state
 
     def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
         sums = super().accumulate_gradients(batches)
@@ -88,6 +101,12 @@ class GroupTrainer(Trainer):
                 f"after epoch {self.epoch + 1} the weights of rank {ranks} differ from those of "
                 "rank 0: the processes do not run the same program on the same kind of machine"
             )
+
+    def evaluate(self, split: Split) -> dict[str, float]:
+        scores = super().evaluate(split)
+        found = np.array(list(scores.values()))
+        self.communicator.broadcast(found)  # all decide by them, and a metric may draw numbers
+        return dict(zip(scores, found.tolist(), strict=True))
 
     def outputs(self, x: Any) -> np.ndarray:
         return predict_together(self.model, x, self.communicator, self.batch_size)

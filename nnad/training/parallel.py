@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -88,7 +88,7 @@ class ParallelTrainer(GroupTrainer):
     # The gradient of a batch that is shared -----------------------------------------------------
 
     def accumulate_gradients(self, batches: Iterable[Batch]) -> tuple[float, float]:
-        loss_sum, weight_sum, culprit = self.add_batches(b for b in batches if self.counts(b))
+        loss_sum, weight_sum, culprit = self.add_batches(self.drawing_alike(batches))
         missing = [p.grad is None for p in self.parameters]
         loss_sum, weight_sum, lacking = self.agree_on_sums(
             loss_sum, weight_sum, sum(missing), culprit
@@ -100,6 +100,17 @@ class ParallelTrainer(GroupTrainer):
             if self.programs.kind is None:
                 self.programs.decide(self.sum_of_all(np.array([self.programs.gain]))[0])
         return loss_sum, weight_sum
+
+    def drawing_alike(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches that count; after each of them all generators are where one's alone would be.
+
+        Who has no row of a batch cannot tell how many numbers a layer draws for one: rows may have
+        been merged with times.  The last process has a row of every batch.
+        """
+        for batch in filter(self.counts, batches):
+            yield batch
+            if batch.rows_of_all < self.parts:
+                self.draw_like(self.communicator.size - 1)
 
     def counts(self, batch: Batch) -> bool:
         """Whether any row of a batch counts, of whichever process."""
