@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnad.errors import CheckpointError
+from nnad.files import create, read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ def save(path: str | os.PathLike[str], module: Module) -> None:
     target = Path(path)
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with open(draft, "wb") as file:
+        with create(draft, "wb") as file:
             file.write(to_bytes(module.state_dict()))
             file.flush()
             os.fsync(file.fileno())
@@ -44,7 +45,7 @@ def load(path: str | os.PathLike[str], module: Module) -> Module:
         CheckpointError: if the file is damaged.
         ShapeError: if an entry is missing, unknown or of another shape.
     """
-    module.load_state_dict(arrays_of(path, Path(path).read_bytes()))
+    module.load_state_dict(arrays_of(path, read_bytes(path)))
     return module
 
 

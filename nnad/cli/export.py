@@ -36,12 +36,13 @@ def export(arguments: Sequence[str], prog: str = "nnad export") -> int:
         parser.error("say what to write: --onnx, --standalone, --safetensors or --card")
 
     from nnad.sharing.runs import SharedRun
-    from nnad.training.run_folder import write_file
+    from nnad.training.run_folder import writing
 
     run = SharedRun(options.run)
     for form, path in wanted.items():
         if form == "card":
-            write_file(Path(path), run.card())
+            with writing(Path(path)) as file:
+                file.write(run.card())
         else:
             getattr(run, forms[form])(path)
         say(f"{form}: written to {path}")

@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from nnad.data.dataset import Features
 from nnad.data.lazy import FileRows, LazyRows, ShardedRows
 from nnad.errors import DataError
+from nnad.files import ordinary, reason_of
 
 __all__ = ["Rows", "as_features", "joined", "open_array"]
 
@@ -29,7 +30,7 @@ def open_array(path: Path, begin: int = 0, end: int | None = None) -> np.ndarray
         DataError: for bytes that are not NPY, hold Python objects or are fewer than they say.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=ordinary) as file:
             file.seek(begin)
             shape, column_major, dtype = _header(file)
             offset = file.tell()
@@ -49,7 +50,7 @@ def open_array(path: Path, begin: int = 0, end: int | None = None) -> np.ndarray
     except DataError:
         raise
     except Exception as error:  # NumPy has many ways to stumble over a damaged header
-        reason = str(error).partition("\n")[0]
+        reason = reason_of(error)
         raise DataError(f"{path}: not a readable NPY file: {reason}") from None
     if column_major or dtype.kind not in "fiub":
         raise DataError(

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from nnad.errors import DataError
+from nnad.files import ordinary
 
 __all__ = ["Builder", "CsvReader", "Problems", "sniff_delimiter"]
 
@@ -162,7 +163,7 @@ class CsvReader:
             self._line = 1
             reader: Any = None
             try:
-                with path.open(encoding="utf-8-sig", newline="") as file:
+                with open(path, encoding="utf-8-sig", newline="", opener=ordinary) as file:
                     delimiter = self._delimiter_of(file)
                     reader = csv.reader(self._lines_of(file), delimiter=delimiter)
                     if self._take_header(path, reader):
@@ -290,7 +291,7 @@ def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:
 
 def not_utf8(path: Path, reason: str) -> str:
     """What is wrong with a file that is not UTF-8: where, or which encoding it has."""
-    with path.open("rb") as file:
+    with open(path, "rb", opener=ordinary) as file:
         start = file.read(2)
         if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return (

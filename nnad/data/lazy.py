@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from nnad.errors import DataError
+from nnad.files import ordinary
 
 __all__ = ["FileRows", "LazyRows", "ShardedRows"]
 
@@ -39,7 +40,7 @@ class FileRows:
     ) -> None:
         self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
         self.row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
-        self._file = path.open("rb", buffering=0)
+        self._file = open(path, "rb", buffering=0, opener=ordinary)  # noqa: SIM115
         self._lock = Lock()  # a thread that prefetches and one that evaluates share the position
         weakref.finalize(self, self._file.close)
 

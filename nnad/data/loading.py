@@ -20,6 +20,7 @@ from nnad.data.preprocessing import Preprocessor
 from nnad.data.splits import count, fold_indices, split_indices
 from nnad.data.targets import Target, encode
 from nnad.errors import ConfigError, DataError
+from nnad.files import ordinary
 
 __all__ = ["batching", "fingerprint", "load"]
 
@@ -326,7 +327,7 @@ def fingerprint(path: Path) -> str:
     """SHA-256 digest of a file; of its size and 64 pieces where it is larger than 256 MiB."""
     size = path.stat().st_size
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open(path, "rb", opener=ordinary) as file:
         if size <= WHOLE_FILE:
             while block := file.read(PIECE):
                 digest.update(block)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnad.errors import CheckpointError, ShapeError, did_you_mean
+from nnad.files import read_bytes
 from nnad.layers import Bilinear, MultiHeadAttention
 from nnad.layers import conv as convolutions
 from nnad.layers.linear import Linear
@@ -75,7 +75,7 @@ def load_torch(
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    content = Path(path).read_bytes()
+    content = read_bytes(path)
     if content[:2] in (b"PK", b"\x80\x02"):
         raise CheckpointError(
             f"{path}: a file of torch.save, which may run code when it is loaded; in PyTorch write "

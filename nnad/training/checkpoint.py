@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from nnad.errors import CheckpointError
+from nnad.files import create, read_bytes
 
 __all__ = ["load", "load_newest", "pack", "previous_slot", "save", "unpack"]
 
@@ -137,7 +138,7 @@ def load(path: Path) -> Any:
         CheckpointError: the file is missing, damaged, or not a checkpoint of nnad.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {describe_os_error(error)}") from error
     return decode(content, path)
@@ -264,7 +265,7 @@ def digest_of(*parts: Any) -> str:
 
 def write_whole(path: Path, *content: Any) -> None:
     """Write byte strings and (lists of) arrays to `path` and wait until the disk has them."""
-    with open(path, "wb", buffering=0) as file:
+    with create(path, "wb", buffering=0) as file:
         for item in content:
             for part in item if isinstance(item, list) else [item]:
                 write_all(file, part)

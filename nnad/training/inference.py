@@ -28,7 +28,7 @@ from nnad.training.forgery import MALFORMED, believing, load_meta
 from nnad.training.job import load_data, make_trainer, require_same_data
 from nnad.training.network import build_model
 from nnad.training.report import score_table
-from nnad.training.run_folder import RunFolder, replacing
+from nnad.training.run_folder import RunFolder, writing
 
 NOT_TOGETHER = "so they do not belong together; train them again with --overwrite"
 MEMBERS = "members.yaml"  # in the folder of an ensemble or a cross-validation: what it is
@@ -345,7 +345,7 @@ def writing_columns(path: Path) -> Iterator[Callable[[Mapping[str, np.ndarray]],
     Numbers are written with as many digits as tell them apart.
     """
     try:
-        with replacing(path) as file:
+        with writing(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             begun = False
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nnad.data.options import resolve
 from nnad.errors import CheckpointError, UserError
+from nnad.files import read_bytes, reason_of
 from nnad.serialization import arrays_of
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ def take_initial_weights(config: Config, model: Module) -> None:
 
 def _read(file: Path, where: str) -> dict[str, np.ndarray]:
     try:
-        return arrays_of(file, file.read_bytes())
-    except (CheckpointError, OSError) as error:
+        return arrays_of(file, read_bytes(file))
+    except CheckpointError as error:
         raise UserError(f"{where}: {error}") from None
+    except OSError as error:
+        raise UserError(f"{where}: {file}: {reason_of(error)}") from None
 
 
 def _shapes(state: dict[str, np.ndarray]) -> str:

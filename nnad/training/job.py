@@ -108,6 +108,7 @@ def check(path: str, overrides: Sequence[str]) -> str:
     config = load_config(path, overrides)
     data = load_data(config)
     make_baseline(config, data.meta.task)
+    loggers(config, RunFolder(Path(config.output.dir) / config.output.name))
     return check_report(build(config, data), data, config.data.batch_size)
 
 

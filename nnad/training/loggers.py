@@ -11,20 +11,26 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
+import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from nnad.errors import UserError
+from nnad.files import ordinary, own, read_text
 from nnad.training.callbacks import Callback
-from nnad.training.forgery import believing
-from nnad.training.run_folder import replacing
+from nnad.training.forgery import believing, brief
+from nnad.training.run_folder import replacing, write_file
 
 if TYPE_CHECKING:
     from nnad.training.trainer import Trainer
 
 __all__ = ["Csv", "Jsonl", "Logger", "Mlflow", "Tensorboard", "Wandb"]
+
+LONGEST_LINE = 2**20  # characters
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")  # that a service gives to a run
 
 
 class Logger(Callback):
@@ -38,12 +44,18 @@ class Logger(Callback):
         if every_steps is not None and every_steps < 1:
             raise ValueError(f"every_steps is {every_steps}, expected at least 1")
         self.every_steps = every_steps
+        self.path = "."
         self.folder = Path()
         self.config: Mapping[str, Any] = {}
 
     def attach(self, folder: Path, config: Mapping[str, Any]) -> None:
-        """Tell it of the run before it begins: its folder and its configuration."""
+        """Tell it of the run before it begins: its folder and its configuration.
+
+        Raises:
+            UserError: what it writes would lie outside the folder.
+        """
         self.folder, self.config = folder, config
+        require_within(folder, self.path)
 
     def reads_gradients(self, trainer: Trainer) -> bool:
         """Never."""
@@ -85,11 +97,10 @@ class TextLogger(Logger):
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Begin the file; of one that is there, keep what lies before the step to go on from."""
         file = self.folder / self.path
-        with believing(file):
-            kept = list(self.lines_until(file, trainer.step)) if file.exists() else []
-        with replacing(file) as stream:
-            stream.writelines(kept if trainer.step else [])
-        self._file = open(file, "a", encoding="utf-8", buffering=1, newline="\n")  # noqa: SIM115
+        with believing(file), replacing(file) as stream:
+            if trainer.step and file.exists():
+                stream.writelines(self.lines_until(file, trainer.step))
+        self._file = open(file, "a", encoding="utf-8", buffering=1, newline="\n", opener=own)  # noqa: SIM115
 
     def lines_until(self, file: Path, step: int) -> Iterator[str]:
         """The lines of an earlier process up to a step."""
@@ -118,10 +129,10 @@ class Jsonl(TextLogger):
         super().__init__(path, every_steps)
 
     def lines_until(self, file: Path, step: int) -> Iterator[str]:
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in lines_of(file):
             try:
                 if json.loads(line)["step"] <= step:
-                    yield line + "\n"
+                    yield line.rstrip("\n") + "\n"
             except (ValueError, KeyError, TypeError):
                 continue  # half a line, of a process that was killed
 
@@ -147,8 +158,8 @@ class Csv(TextLogger):
             self.write("step,loss,learning_rate")
 
     def lines_until(self, file: Path, step: int) -> Iterator[str]:
-        with open(file, encoding="utf-8", newline="") as stream:
-            head, *rows = list(csv.reader(stream)) or [[]]
+        rows = csv.reader(lines_of(file))
+        head = next(rows, [])
         yield ",".join(head) + "\n"
         yield from (",".join(r) + "\n" for r in rows if len(r) == len(head) and int(r[0]) <= step)
 
@@ -241,7 +252,7 @@ class Wandb(Logger):
             id=known,
             resume="allow" if known else None,
         )
-        (self.folder / "wandb.txt").write_text(f"{self._run.id}\n", encoding="utf-8")
+        write_file(self.folder / "wandb.txt", f"{self._run.id}\n")
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
         self._run.log(dict(row), step=step)
@@ -282,7 +293,7 @@ class Mlflow(Logger):
             known = client.create_run(place, run_name=self.folder.name).info.run_id
             for name, value in self.config.items():
                 client.log_param(known, name, value)
-            (self.folder / "mlflow.txt").write_text(f"{known}\n", encoding="utf-8")
+            write_file(self.folder / "mlflow.txt", f"{known}\n")
         self._run_id = known
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
@@ -296,6 +307,24 @@ class Mlflow(Logger):
 
 def remembered(file: Path, step: int) -> str | None:
     """What a service calls the run that is resumed; None for a new one."""
-    if not step or not os.path.exists(file):
+    if not step or not file.exists():
         return None
-    return file.read_text(encoding="utf-8").strip() or None
+    with believing(file):
+        known = read_text(file).strip()
+        if not NAME.fullmatch(known):
+            raise ValueError(f"{brief(known)} is no name that a service gives to a run")
+    return known
+
+
+def require_within(folder: Path, name: str) -> None:
+    """Raise a UserError if a name, or a link that has it, leads out of the folder of a run."""
+    place = folder / name
+    if not Path(realpath(place)).is_relative_to(realpath(folder)):
+        raise UserError(f"{place}: leads out of the run's folder; name a place within it")
+
+
+def lines_of(file: Path) -> Iterator[str]:
+    """The lines of a file, in pieces where they are longer than any that a logger writes."""
+    with open(file, encoding="utf-8", opener=ordinary) as stream:
+        while line := stream.readline(LONGEST_LINE):
+            yield line

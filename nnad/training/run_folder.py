@@ -11,11 +11,12 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from nnad.errors import CheckpointError, UserError
+from nnad.files import create, own, read_text
 from nnad.training import checkpoint
 
 try:
@@ -23,7 +24,9 @@ try:
 except ImportError:  # a system without flock: runs are then not guarded against each other
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["RunFolder", "replacing"]
+__all__ = ["RunFolder", "replacing", "writing"]
+
+AS_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
 
 
 class RunFolder:
@@ -169,7 +172,7 @@ class RunFolder:
         """
         if fcntl is None or self._lock is not None:
             return
-        file = open(self._lock_file, "a+")  # noqa: SIM115  (held open until release)
+        file = open(self._lock_file, "a+", opener=own)  # noqa: SIM115  (held open until release)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -224,7 +227,7 @@ class RunFolder:
     def read_seconds(self) -> float:
         """Seconds of training before this process; 0 if they are not known."""
         try:
-            seconds = float(json.loads(self.timing.read_text())["fit_seconds"])
+            seconds = float(json.loads(read_text(self.timing))["fit_seconds"])
         except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             return 0.0
         return seconds if 0 <= seconds < math.inf else 0.0
@@ -241,7 +244,7 @@ class RunFolder:
     def append_row(self, row: Mapping[str, float]) -> None:
         """Add an epoch to ``metrics.csv``, after the names of the columns if it is the first."""
         try:
-            with open(self.metrics, "a", encoding="utf-8", newline="") as file:
+            with open(self.metrics, "a", encoding="utf-8", newline="", opener=own) as file:
                 file.write(("" if file.tell() else csv_line(row)) + csv_line(row.values()))
         except OSError as error:
             raise self._problem(error) from error
@@ -264,20 +267,23 @@ def csv_line(cells: Any) -> str:
 def replacing(path: Path) -> Iterator[TextIO]:
     """A text file to write, which takes the place of `path` in one step if all goes well.
 
-    What is no ordinary file, such as ``/dev/stdout``, is written as it is. What is no character
-    (half a pair, as in names of files that are no UTF-8) is written as ``\\udc80``.
+    A link is replaced, not followed. What is no character (half a pair, as in names of files that
+    are no UTF-8) is written as ``\\udc80``.
     """
-    whole = path.is_file() or not path.exists()
-    written = path.with_name(f".{path.name}.tmp") if whole else path
+    draft = path.with_name(f".{path.name}.tmp")
     try:
-        with open(written, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        with create(draft, **AS_TEXT) as file:
             yield file
-        if whole:
-            os.replace(written, path)
+        os.replace(draft, path)
     except BaseException:
-        if whole:
-            written.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
+
+
+def writing(path: Path) -> AbstractContextManager[TextIO]:
+    """The same for a place that the user names: ``/dev/stdout`` or a pipe is written as it is."""
+    whole = path.is_file() or not path.exists()
+    return replacing(path) if whole else open(path, "w", **AS_TEXT)
 
 
 def write_file(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from nnad.data.dataset import Features, Raw
 from nnad.data.options import Option, Options, source
 from nnad.data.sources.npz import BOMB_BYTES, BOMB_RATIO
 from nnad.errors import DataError
+from nnad.files import ordinary, reason_of
 
 __all__ = ["load_idx", "read_idx"]
 
@@ -64,7 +65,7 @@ def read_idx(path: Path) -> np.ndarray:
             than 4 GiB.
     """
     try:
-        with path.open("rb") as plain:
+        with open(path, "rb", opener=ordinary) as plain:
             packed = plain.read(2) == GZIP
             plain.seek(0)
             if not packed:
@@ -73,7 +74,7 @@ def read_idx(path: Path) -> np.ndarray:
             with gzip.open(plain) as unpacked:
                 return _read(unpacked, path, limit)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        raise DataError(f"{path}: cannot be read: {reason_of(error)}") from None
 
 
 def _read(file: BinaryIO | gzip.GzipFile, path: Path, most_bytes: int = MAX_BYTES) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from os.path import realpath
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from nnad.data.cells import Problems
 from nnad.data.dataset import Features, Raw
 from nnad.data.options import Option, Options, source
 from nnad.errors import DataError
+from nnad.files import ordinary, reason_of
 
 __all__ = ["load_images"]
 
@@ -57,12 +59,12 @@ def load_images(options: Options) -> Raw:
 
 def _files_by_class(folder: Path) -> list[tuple[str, Path]]:
     """(class, file) of every image; links that lead out of the folder are refused."""
-    root = folder.resolve()
+    root = Path(realpath(folder))
     found = []
     for group in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
         for file in sorted(group.iterdir()):
             if file.suffix.lower() in SUFFIXES:
-                if root not in file.resolve().parents:
+                if root not in Path(realpath(file)).parents:
                     raise DataError(f"{file}: a link that leads out of {folder}")
                 found.append((group.name, file))
     return found
@@ -77,7 +79,7 @@ def _read_all(files: list[Path], options: Options) -> np.ndarray:
         except DataError:
             raise
         except Exception as error:  # Pillow has many ways to stumble over a damaged file
-            problems.add("unreadable images", f"{file}: cannot be read: {error}")
+            problems.add("unreadable images", f"{file}: cannot be read: {reason_of(error)}")
             continue
         if images and image.shape != images[0].shape:
             problems.add(
@@ -100,7 +102,10 @@ def _read(file: Path, size: list[int] | None, mode: str) -> np.ndarray:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large images; the limit is below
-        with Image.open(file, formats=FORMATS) as image:
+        with (
+            open(file, "rb", opener=ordinary) as content,
+            Image.open(content, formats=FORMATS) as image,
+        ):
             width, height = image.size  # from the header: nothing is unpacked yet
             if width * height > MAX_PIXELS:
                 raise ValueError(f"{width} x {height} pixels; at most {MAX_PIXELS:,} are read")

@@ -13,6 +13,7 @@ from nnad.data.dataset import Raw
 from nnad.data.lazy import FileRows
 from nnad.data.options import Option, Options, source
 from nnad.errors import DataError, did_you_mean
+from nnad.files import ordinary, reason_of
 
 if TYPE_CHECKING:
     import zipfile
@@ -77,7 +78,7 @@ def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | Fi
     import zipfile  # with its decompressors it takes longer to import than all of nnad.data
 
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=ordinary) as file:
             found: dict[str, np.ndarray | FileRows] = {}
             with zipfile.ZipFile(file) as archive:
                 _refuse_bombs(archive, path)
@@ -91,7 +92,7 @@ def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | Fi
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy have many ways to stumble over a damaged file
-        reason = str(error).partition("\n")[0]
+        reason = reason_of(error)
         if "pickle" in reason.lower():
             reason = "it holds Python objects, which are not loaded; save plain arrays"
         raise DataError(f"{path}: not a readable NPZ archive: {reason}") from None

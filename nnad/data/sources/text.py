@@ -11,6 +11,7 @@ from nnad.data.options import Option, Options, source
 from nnad.data.splits import count
 from nnad.data.tokenizers import TOKENIZERS, Tokenizer
 from nnad.errors import DataError
+from nnad.files import ordinary
 
 __all__ = ["load_text"]
 
@@ -35,7 +36,8 @@ def load_text(options: Options) -> Raw:
     """
     path = options.locate()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig", opener=ordinary) as file:
+            text = file.read()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start} ({error.reason})") from None
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nnad.errors import ConfigError, did_you_mean
+from nnad.files import ordinary
 from nnad.training.config.checks import check_components, completed
 from nnad.training.config.locations import Locations
 from nnad.training.config.overrides import apply_override
@@ -137,7 +138,7 @@ def find_config(path: str | os.PathLike[str]) -> Path:
 def text_of(file: Path) -> str:
     """Return a file's text, without a byte order mark."""
     try:
-        with file.open("rb") as stream:
+        with open(file, "rb", opener=ordinary) as stream:
             content = stream.read(4 * MAX_CHARACTERS + 1)
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from nnad.errors import UserError
+from nnad.files import MOST_TEXT, read_bytes
 from nnad.training.forgery import believing
 from nnad.training.run_folder import write_file
 
@@ -69,9 +70,9 @@ def read_trials(folder: Path) -> list[Trial]:
     """
     file = folder / "trials.json"
     try:
-        text = file.read_bytes()
+        text = read_bytes(file, MOST_TEXT)
     except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error}") from error
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
     with believing(file):
         trials = TypeAdapter(list[Trial]).validate_json(text, strict=True)
         if not trials or [trial.number for trial in trials] != list(range(len(trials))):

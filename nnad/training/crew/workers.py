@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nnad.files import own
+
 __all__ = ["Workers", "threads_of_each"]
 
 THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -129,7 +131,7 @@ class Workers:
 
     def _start(self) -> subprocess.Popen[str]:
         threads = str(threads_of_each(self.count))
-        with self._lock, open(self.log, "a", encoding="utf-8") as log:
+        with self._lock, open(self.log, "a", encoding="utf-8", opener=own) as log:
             if self._stopped:
                 raise RuntimeError("the workers have been stopped")
             process = subprocess.Popen(

@@ -10,11 +10,12 @@ says so in words, with its name.
 from nnad.training.forgery.metas import load_meta, require_consistent
 from nnad.training.forgery.states import require_state_like
 from nnad.training.forgery.texts import read_environment, read_history, read_summary
-from nnad.training.forgery.trees import MALFORMED, believing, require_like
+from nnad.training.forgery.trees import MALFORMED, believing, brief, require_like
 
 __all__ = [
     "MALFORMED",
     "believing",
+    "brief",
     "load_meta",
     "read_environment",
     "read_history",

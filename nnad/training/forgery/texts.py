@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from nnad.files import read_text
 from nnad.training.forgery.trees import believing
 
 __all__ = ["read_environment", "read_history", "read_summary", "require_history"]
@@ -97,4 +98,4 @@ def _read(file: Path, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     if not file.exists():
         return {}
     with believing(file):
-        return parse(file.read_text(encoding="utf-8"))
+        return parse(read_text(file))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nnad import charts
 from nnad.charts import Line, document, figure, legend, line_chart, style
@@ -17,7 +18,7 @@ from nnad.training.config.locations import flat
 from nnad.training.forgery import believing, read_history, read_summary
 from nnad.training.history import column_groups
 from nnad.training.report import number, table
-from nnad.training.run_folder import RunFolder, replacing
+from nnad.training.run_folder import RunFolder, writing
 from nnad.training.yaml_reader import read_yaml
 
 __all__ = ["Record", "compare_page", "compare_table", "curves", "read_record", "read_records",
@@ -26,6 +27,8 @@ __all__ = ["Record", "compare_page", "compare_table", "curves", "read_record", "
 SHOWN_KEYS = 6  # on the terminal
 MOST_CURVES = 10
 NOT_COMPARED = ("output.name", "output.dir")
+
+Opener = Callable[[Path], AbstractContextManager[TextIO]]
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ def curve_figure(records: Sequence[Record], column: str) -> str:
     )
 
 
-def write_page(file: Path, text: str) -> None:
+def write_page(file: Path, text: str, opened: Opener = writing) -> None:
     """Write a page where the user wants it.
 
     Raises:
@@ -185,7 +188,7 @@ def write_page(file: Path, text: str) -> None:
     if not file.parent.is_dir():
         raise UserError(f"{file}: there is no folder {file.parent}; make it first")
     try:
-        with replacing(file) as stream:
+        with opened(file) as stream:
             stream.write(text)
     except OSError as error:
         raise UserError(f"{file}: {describe_os_error(error)}") from error

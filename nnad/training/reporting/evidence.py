@@ -11,6 +11,7 @@ import numpy as np
 
 from nnad.autodiff import value_of
 from nnad.data.dataset import DataSplits, Meta, Split
+from nnad.training.config.loading import text_of
 from nnad.training.evaluation import evaluating, predict
 from nnad.training.forgery import read_environment, read_summary
 from nnad.training.watch import Norms, Watch
@@ -107,7 +108,7 @@ def gather(
     return Evidence(
         name=folder.path.name,
         config=config,
-        config_text=folder.config.read_text(encoding="utf-8"),
+        config_text=text_of(folder.config),
         environment=read_environment(folder.environment),
         summary=read_summary(folder.summary),
         history=history,

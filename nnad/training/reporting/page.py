@@ -19,6 +19,7 @@ from nnad.training.reporting.internals import activity_table, internal_figures, 
 from nnad.training.reporting.learning import learning_figures
 from nnad.training.reporting.numbers import number_figures
 from nnad.training.reporting.worst import worst_table
+from nnad.training.run_folder import replacing
 from nnad.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -74,9 +75,12 @@ def write_report(
     output: str | None = None,
 ) -> Path:
     """Write the report of a run; arguments as of `gather`, and where to; returns the file."""
-    file = folder.report if output is None else Path(output)
-    write_page(file, page(gather(folder, config, model, data, history, watched)))
-    return file
+    text = page(gather(folder, config, model, data, history, watched))
+    if output is None:
+        write_page(folder.report, text, replacing)
+        return folder.report
+    write_page(Path(output), text)
+    return Path(output)
 
 
 def page(evidence: Evidence) -> str:
