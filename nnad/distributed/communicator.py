@@ -77,7 +77,7 @@ class Communicator:
         """Let the leader alone do something, while the others wait; they get None.
 
         Raises:
-            NnadError: what the action raised, on every process.
+            NnadError, OSError: what the action raised, on every process.
         """
         return action()
 
@@ -93,7 +93,8 @@ class Communicator:
                 thread, one call at a time.
 
         Raises:
-            NnadError: what `tell` raised, on every process, once all jobs under way are done.
+            NnadError, OSError: what `tell` raised, on every process, once all jobs under way are
+                done.
         """
         results = []
         for number in range(count):

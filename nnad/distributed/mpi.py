@@ -127,7 +127,7 @@ class MPICommunicator(Communicator):
         if self.leads:
             try:
                 result = action()
-            except NnadError as error:
+            except (NnadError, OSError) as error:
                 failure = error
         told = self.share(_describe(failure) if self.leads else None)
         if failure is not None:
@@ -222,17 +222,22 @@ class MPICommunicator(Communicator):
         os._exit(status)
 
 
-def _describe(error: NnadError | None) -> bytes:
-    """An error of ours as bytes; none as no bytes."""
+def _describe(error: NnadError | OSError | None) -> bytes:
+    """An error of ours, or of the system, as bytes; none as no bytes."""
     if error is None:
         return b""
+    if isinstance(error, OSError):
+        lines = [error.errno, error.strerror or str(error), error.filename]
+        return json.dumps(["OSError", lines], default=str).encode()
     lines = error.problems if isinstance(error, UserError) else [str(error)]
     return json.dumps([type(error).__name__, lines]).encode()
 
 
-def _described(content: bytes) -> NnadError:
+def _described(content: bytes) -> NnadError | OSError:
     """The error that `_describe` turned into bytes."""
     name, lines = json.loads(content)
+    if name == "OSError":
+        return OSError(*lines)
     kind = getattr(errors, name, UserError)
     return kind(lines) if issubclass(kind, UserError) else kind("\n".join(lines))
 

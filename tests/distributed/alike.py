@@ -1,15 +1,19 @@
 """Run by several processes: what all of them hold alike, whatever each would hold alone."""
 
+import errno
 import itertools
 
 import numpy as np
+import pytest
 
 import nnad
 from nnad.data.dataset import Split
 from nnad.distributed import alone, world
+from nnad.errors import ConfigError, NnadError
 from nnad.layers import BatchNorm1d, Dropout, GaussianNoise, Linear, Module, Sequential
 from nnad.ops import mean, reshape
 from nnad.training.blocks import BlockTrainer
+from nnad.training.crew.ranks import Ranks, led
 from nnad.training.early_stopping import BestEpoch
 from nnad.training.group import GroupTrainer
 from nnad.training.parallel import ParallelTrainer
@@ -112,10 +116,38 @@ def all_stop_by_the_leaders_scores():
         assert history["val_odd"] == list(range(9))
 
 
+def errors_of_the_leader():
+    """Of what it does alone, and of what it does with the results of others."""
+
+    def fails(*_):
+        raise error
+
+    def sweep():
+        with Ranks(group, "nnad sweep --resume a") as ranks:
+            ranks.each([{"path": "nowhere"}] * 3, fails)
+
+    full = OSError(errno.ENOSPC, "No space left on device", "a.json")
+    for error, in_a_sweep in [
+        (ConfigError("no room"), "no room"),
+        (NnadError("odd"), "odd"),
+        (full, "a.json: the disk is full; nothing saved"),
+    ]:
+        for action, told in [
+            (lambda: group.lead(fails), str(error)),
+            (lambda: led(sweep, group), in_a_sweep),
+        ]:
+            with pytest.raises((NnadError, OSError)) as found:
+                action()
+            texts = group.gather_texts(f"{found.typename} {found.value}")
+            assert len(set(texts)) == 1
+            assert told in texts[0]
+
+
 CHECKS = [
     batches_with_less_rows_than_processes,
     what_the_leader_begins_with,
     all_stop_by_the_leaders_scores,
+    errors_of_the_leader,
 ]
 
 if __name__ == "__main__":

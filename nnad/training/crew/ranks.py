@@ -9,6 +9,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from nnad.distributed import Communicator, spread
@@ -87,7 +88,8 @@ def serve(group: Communicator) -> None:
     try:
         while content := group.share(None):
             resume, tasks = json.loads(content)
-            spread(train, tasks, group)
+            with suppress(NnadError, OSError):  # of the leader, who has to say what comes of it
+                spread(train, tasks, group)
     except Interrupted as signal:
         signal.args = (f"{signal}; continue with {resume}",)
         raise
