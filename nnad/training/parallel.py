@@ -22,7 +22,7 @@ import numpy as np
 from nnad.compiler.choice import say_once
 from nnad.data.batches import Batch
 from nnad.data.dataset import Split
-from nnad.distributed import Communicator
+from nnad.distributed import Communicator, all_reduce_sum, alone
 from nnad.distributed.collective import synchronizing_batch_norm
 from nnad.errors import DivergedError
 from nnad.layers import BatchNorm1d, BatchNorm2d
@@ -34,6 +34,7 @@ from nnad.training.group import GroupTrainer
 from nnad.training.history import History
 from nnad.training.shared import SharedParameters
 from nnad.training.step_programs import StepPrograms
+from nnad.training.trainer import SUM_OF_GRADIENTS
 
 __all__ = ["Culprit", "ParallelTrainer", "has_batch_norm", "run_for_the_others"]
 
@@ -236,13 +237,25 @@ class ParallelTrainer(GroupTrainer):
     def gradient_is_finite(self) -> bool:
         if self.shared is None:
             return super().gradient_is_finite()
-        return all(map(is_finite, self.shared.own_gradients))
+        bad = not all(map(is_finite, self.shared.own_gradients))
+        return not self.communicator.sum(np.array([bad], np.int64))[0]
+
+    def batch_loss(self, batch: Batch) -> Any:
+        """The loss of the own rows, by the operations of a step, but without messages."""
+        with ExitStack() as stack:
+            stack.enter_context(alone())
+            if self.normalizes_together(batch.rows_of_all):
+                stack.enter_context(synchronizing_batch_norm())
+            return super().batch_loss(batch)
 
     def report_gradient(self) -> None:
         self.raise_together(super().report_gradient)
 
     def raise_together(self, report: Callable[[], None] | None) -> None:
-        """Raise on every process the first DivergedError that `report()` raises on any."""
+        """Raise on every process the first DivergedError that `report()` raises on any.
+
+        Before those go the ones that blame own rows, not what came of other processes.
+        """
         message = ""
         try:
             if report is not None:
@@ -251,7 +264,7 @@ class ParallelTrainer(GroupTrainer):
             message = str(error)
         found = [text for text in self.communicator.gather_texts(message) if text]
         if found:
-            raise DivergedError(found[0])
+            raise DivergedError(min(found, key=blames_others))
 
     def have_weight(self, batches: Sequence[Batch]) -> bool:
         return bool(self.communicator.sum(np.array([sum(map(self.weight_of, batches))]))[0])
@@ -261,6 +274,11 @@ class ParallelTrainer(GroupTrainer):
             for _, statistics in self.model.named_buffers():
                 self.communicator.broadcast(statistics)
         return super().outputs(x)
+
+
+def blames_others(message: str) -> bool:
+    """Whether a process says of what is not finite that it came in a sum over all."""
+    return any(name in message for name in (SUM_OF_GRADIENTS, f"operation {all_reduce_sum.name}"))
 
 
 def run_for_the_others(model: Any, batch: Batch) -> None:

@@ -35,7 +35,9 @@ from nnad.training.evaluation import predict
 from nnad.training.history import History
 from nnad.training.step_programs import StepPrograms
 
-__all__ = ["Trainer"]
+__all__ = ["SUM_OF_GRADIENTS", "Trainer"]
+
+SUM_OF_GRADIENTS = "sum of the accumulated gradients"  # where none of them is to blame
 
 
 class Trainer:
@@ -253,7 +255,7 @@ class Trainer:
         """
         self.optimizer.zero_grad()
         loss_sum, weight = self.accumulate_gradients(batches)
-        if not self.reach_is_known:
+        if weight and not self.reach_is_known:
             self.warn_of_lost_parameters()
             self.reach_is_known = True
         if weight and not math.isfinite(self.programs.clip()):
@@ -434,12 +436,10 @@ class Trainer:
             return
         where = None
         with closing(self.remaining_batches()) as batches:
-            for batch in islice(batches, self.accumulate):
+            for batch in filter(self.weight_of, islice(batches, self.accumulate)):
                 again = partial(self.batch_loss, batch)
                 where = where or why_gradient_not_finite(again(), self.model, again)
-        raise self.diverged(
-            "the gradient is not finite", where or "sum of the accumulated gradients"
-        )
+        raise self.diverged("the gradient is not finite", where or SUM_OF_GRADIENTS)
 
     def gradient_is_finite(self) -> bool:
         """Whether every entry of the gradient is finite."""

@@ -9,9 +9,9 @@ import pytest
 import nnad
 from nnad.data.dataset import Split
 from nnad.distributed import alone, world
-from nnad.errors import ConfigError, NnadError
+from nnad.errors import ConfigError, DivergedError, NnadError
 from nnad.layers import BatchNorm1d, Dropout, GaussianNoise, Linear, Module, Sequential
-from nnad.ops import mean, reshape
+from nnad.ops import mean, reshape, square
 from nnad.training.blocks import BlockTrainer
 from nnad.training.crew.ranks import Ranks, led
 from nnad.training.early_stopping import BestEpoch
@@ -143,11 +143,44 @@ def errors_of_the_leader():
             assert told in texts[0]
 
 
+class Power(Module):
+    """A layer whose derivative is infinite where its input is zero, beside another layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.plain = Linear(4, 2, bias=False, rng=1)
+        self.root = Linear(4, 2, bias=False, rng=2)
+
+    def forward(self, x):
+        return self.plain(x) + square(self.root(x)) ** 0.25
+
+
+def where_the_first_number_is_that_is_not_finite():
+    """It is named as by one process, by the one that has it among its own rows."""
+    normalized = [Linear(4, 8, rng=1), BatchNorm1d(8), Linear(8, 2, rng=2)]
+    cases = [
+        (lambda: Sequential(*normalized), np.nan, "an input of operation linear in model.0.Linear"),
+        (Power, np.nan, "an input of operation linear in model.plain.Linear"),
+        (Power, 0.0, "derivative of operation power in model.Power"),
+    ]
+    for (make, value, place), row in itertools.product(cases, (8, 15)):  # in the second batch
+        x, y = np.random.default_rng(0).normal(size=(2, 16, 4))
+        x[row] = value
+        for kind, options in KINDS:
+            model = make().astype("float64")
+            optimizer = nnad.optimizers.SGD(model.parameters(), lr=1e-3)
+            more = {"batch_size": 8, "batching": {"shuffle": False}, "communicator": group}
+            trainer = kind(model, nnad.losses.mse, optimizer, **more, **options)
+            with pytest.raises(DivergedError, match=place):
+                trainer.fit(Split(x, y[:, :2], None))
+
+
 CHECKS = [
     batches_with_less_rows_than_processes,
     what_the_leader_begins_with,
     all_stop_by_the_leaders_scores,
     errors_of_the_leader,
+    where_the_first_number_is_that_is_not_finite,
 ]
 
 if __name__ == "__main__":
