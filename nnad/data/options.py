@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -216,10 +217,15 @@ class Options:
             return [resolve(given, self._base_dirs, f"data.{name}")]
         for folder in self._base_dirs:
             place = folder / Path(given).expanduser()
-            if found := sorted(place.parent.glob(place.name)):
+            if found := sorted(matches(place)):
                 return found
         places = " or ".join(str((folder / given).absolute()) for folder in self._base_dirs)
         raise DataError(f"data.{name}: no file matches {places}")
+
+
+def matches(place: Path) -> Iterator[Path]:
+    """What a pattern stands for; ``**`` is as ``*``: nothing is looked for in folders below."""
+    return place.parent.glob(re.sub(r"\*+", "*", place.name))
 
 
 def resolve(path: str | Path, base_dirs: Sequence[str | Path], label: str = "path") -> Path:

@@ -87,3 +87,15 @@ def test_wrong_folders_and_sizes_are_refused(folder) -> None:
         load(config(folder / "cat"))
     with pytest.raises(DataError, match=r"expected \[height, width\]"):
         load(config(folder, size=[3]))
+    with pytest.raises(DataError, match="at most 50,000,000 pixels"):
+        load(config(folder, size=[60_000, 60_000]))
+
+
+def test_small_files_that_unpack_to_much_are_refused(folder, monkeypatch) -> None:
+    monkeypatch.setattr(images, "BOMB_BYTES", 2**20)
+    for group in ("cat", "dog"):
+        for i in range(3):
+            save(folder / group / f"{i}.png", np.zeros((400, 400, 3), np.uint8))
+    with pytest.raises(DataError, match=r"6 images would unpack from \S+ to 2,880,000 bytes"):
+        load(config(folder))
+    assert load(config(folder, size=[9, 9])).meta.input_shape == (9, 9, 3)

@@ -44,6 +44,16 @@ def test_several_files_are_one_set(tmp_path, monkeypatch, whole, kind, on_disk):
     assert len(parts.meta.fingerprint) == (6 if kind == "npy" else 3)
 
 
+@pytest.mark.parametrize("path", ["**", "x**.npy"])
+def test_patterns_lead_to_no_folders_below(tmp_path, whole, path):
+    (tmp_path / "below").mkdir()
+    write(tmp_path / "below", *whole)
+    with pytest.raises(DataError) as error:
+        load({"name": "npy", "path": path, "task": "autoencoder"}, base_dirs=[tmp_path])
+    assert ("below: " in str(error.value)) == (path == "**")
+    assert "below/" not in str(error.value)
+
+
 def test_files_that_do_not_belong_together_are_refused(tmp_path, whole):
     write(tmp_path, *whole)
     np.save(tmp_path / "x-1.npy", np.zeros((1, 5), np.float32))

@@ -63,6 +63,8 @@ def test_prediction_from_each_full_window(tmp_path) -> None:
 PROBLEMS = [
     ({"target": "levle"}, "no column 'levle'; did you mean 'level'?"),
     ({"window": 30}, "20 rows are too few for data.window 30"),
+    ({"window": 10**30}, "20 rows are too few for data.window 1000"),
+    ({"horizon": 10**30}, "20 rows are too few for data.window"),
     ({"horizon": 6}, "the validation part is too short"),
     ({"split": "random"}, "only cut in order"),
     ({"text": "day,level\nmon,1\ntue,2\n"}, "holds text, not numbers; name the input columns"),

@@ -124,6 +124,14 @@ def test_blocks_are_a_power_of_two(blocks, tmp_path):
         load_config(path, [])
 
 
+def test_no_block_of_a_batch_is_empty(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("data: {name: iris, batch_size: 6}\nmodel: [Linear]\nloss: mse\n")
+    load_config(path, ["distributed.blocks=4"])
+    with pytest.raises(ConfigError, match=r"distributed.blocks: 8 blocks for batches of 6 rows"):
+        load_config(path, ["distributed.blocks=8"])
+
+
 def test_processes_divide_the_blocks(tmp_path):
     class Three(Communicator):
         size = 3

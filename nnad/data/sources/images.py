@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from os.path import realpath
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from nnad.data.cells import Problems
 from nnad.data.dataset import Features, Raw
 from nnad.data.options import Option, Options, source
+from nnad.data.sources.npz import BOMB_BYTES, BOMB_RATIO
 from nnad.errors import DataError
 from nnad.files import ordinary, reason_of
 
@@ -32,8 +34,7 @@ MODES = {1: "L", 3: "RGB"}
 def load_images(options: Options) -> Raw:
     """Images in a folder for each class, read through Pillow (extra `images`)."""
     path = options.locate()
-    if options.size is not None and (len(options.size) != 2 or min(options.size) < 1):
-        raise DataError(f"data.size: got {options.size}, expected [height, width]")
+    _check_size(options.size)
     groups = [path / "train", path / "test"]
     if not all(group.is_dir() for group in groups):
         groups = [path]
@@ -70,6 +71,25 @@ def _files_by_class(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def _check_size(size: list[int] | None) -> None:
+    if size is None:
+        return
+    if len(size) != 2 or min(size) < 1:
+        raise DataError(f"data.size: got {size}, expected [height, width]")
+    if math.prod(size) > MAX_PIXELS:
+        raise DataError(f"data.size: got {size}; at most {MAX_PIXELS:,} pixels")
+
+
+def _refuse_bombs(files: list[Path], image: np.ndarray) -> None:
+    """Refuse images that all together, each as large as this one, unpack to far more than usual."""
+    unpacked, packed = len(files) * image.nbytes, sum(file.stat().st_size for file in files)
+    if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * packed:
+        raise DataError(
+            f"{files[0].parents[1]}: {len(files):,} images would unpack from {packed:,} to "
+            f"{unpacked:,} bytes; set data.size: [height, width] to smaller ones"
+        )
+
+
 def _read_all(files: list[Path], options: Options) -> np.ndarray:
     problems = Problems()
     images: list[np.ndarray] = []
@@ -88,6 +108,8 @@ def _read_all(files: list[Path], options: Options) -> np.ndarray:
                 f"{images[0].shape[0]} x {images[0].shape[1]}; set data.size: [height, width]",
             )
             continue
+        if not images:
+            _refuse_bombs(files, image)
         images.append(image)
     problems.raise_any()
     return np.stack(images)

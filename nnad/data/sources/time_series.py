@@ -56,14 +56,14 @@ def load_time_series(options: Options) -> Raw:
             continue
         column.refuse_gaps("gaps", "has no value", problems)
     problems.raise_any()
-    x = windows_of(np.column_stack([table.values(name) for name in inputs]), options.window)
-    y = windows_of(np.column_stack([table.values(name) for name in targets]), options.horizon)
     rows = len(table) - options.window - options.horizon + 1
     if rows < 1:
         raise DataError(
             f"{path}: {len(table)} rows are too few for data.window {options.window} and "
             f"data.horizon {options.horizon}"
         )
+    x = windows_of(np.column_stack([table.values(name) for name in inputs]), options.window)
+    y = windows_of(np.column_stack([table.values(name) for name in targets]), options.horizon)
     y = y[options.window :].reshape(rows, -1)
     x = x[:rows]
     return Raw(

@@ -45,6 +45,8 @@ def check_components(config: Config, skip: Collection[Any] = ()) -> list[str]:
     ]
     if not {"data", "trainer", "metrics"} & set(skip):
         found += [*_check_early_stopping(config), *_check_short_epochs(config)]
+    if not {"data", "distributed"} & set(skip):
+        found += _check_blocks(config)
     return [f"{config.where(*path)}: {message}" for path, message in found]
 
 
@@ -223,6 +225,16 @@ def _check_short_epochs(config: Config) -> list[tuple[Path, str]]:
     return [(("trainer", "steps_per_epoch"), message)]
 
 
+def _check_blocks(config: Config) -> list[tuple[Path, str]]:
+    """Check that no block of a full batch is empty."""
+    values, problems = data_options.check(config.data.model_dump())
+    blocks, rows = config.distributed.blocks, values.get("batch_size")
+    if blocks is None or rows is None or problems or blocks <= rows:
+        return []
+    message = f"{blocks} blocks for batches of {rows} rows; at most one a row (data.batch_size)"
+    return [(("distributed", "blocks"), message)]
+
+
 def has_validation(values: dict[str, Any]) -> bool:
     """Whether a ``data`` section sets rows apart for validation."""
     return any(value for key, value in values.items() if key.startswith("validation"))
@@ -263,7 +275,7 @@ def _spelt_out(path: str, folder: str) -> str:
     beside = FilePath(folder, path)
 
     def leads_anywhere(place: FilePath) -> bool:
-        return place.exists() or any(place.parent.glob(place.name))
+        return place.exists() or any(data_options.matches(place))
 
     if not leads_anywhere(FilePath(path)) and leads_anywhere(beside):
         return os.path.abspath(beside)
