@@ -9,123 +9,74 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dis import get_instructions
-from types import CellType, CodeType, FunctionType, MethodType
-from typing import Any, NamedTuple
+from functools import partial
+from types import CellType, FunctionType, MethodType
+from typing import Any
 
 import numpy as np
 
-from nnad.autodiff.tensor import raw_of
-
-GLOBAL, VARIABLE = ("LOAD_GLOBAL", "LOAD_NAME"), ("LOAD_DEREF", "LOAD_CLASSDEREF")
-ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
-MOST_ITEMS = 256  # of a list or dict; a longer one holds data rather than state
+from nnad.autodiff.tensor import raw_of, watched
+from nnad.compiler.draws import refusing_draws
+from nnad.compiler.reach import MOST_ITEMS, Place, attributes_read, own_places, reached
 
 
-class Place(NamedTuple):
-    """Where a value lies: in a variable of a closure, a dict, or a list."""
-
-    owner: Any
-    key: Any
-
-    def get(self) -> Any:
-        """What lies there."""
-        return (
-            self.owner.cell_contents if isinstance(self.owner, CellType) else self.owner[self.key]
-        )
-
-    def put(self, value: Any) -> None:
-        """Let something else lie there."""
-        if isinstance(self.owner, CellType):
-            self.owner.cell_contents = value
-        else:
-            self.owner[self.key] = value
-
-
-def places_of(step: Any) -> Iterator[Place]:
-    """The places that `step` looks values up in."""
-    while hasattr(step, "func"):  # functools.partial
+def stand_in_places(step: Any) -> Iterator[Place]:
+    """The places of a step's own where stand-ins are put for arrays."""
+    while isinstance(step, partial):
         step = step.func
     found: list[Place] = []
     if isinstance(step, MethodType):
         attributes = getattr(step.__self__, "__dict__", {})
-        found += _named(attributes, step.__func__.__code__, ATTRIBUTE)
+        named = attributes_read(step.__func__)
+        found += [Place(attributes, name) for name in attributes if name in named]
         step = step.__func__
     if isinstance(step, FunctionType):
-        cells = dict(zip(step.__code__.co_freevars, step.__closure__ or (), strict=True))
-        found += [Place(p.get(), "") for p in _named(cells, step.__code__, VARIABLE) if _is_full(p)]
-        found += _named(step.__globals__, step.__code__, GLOBAL)
+        found += own_places(step)
     for place in found:
         yield place
         value = place.get()
-        if type(value) is list and len(value) <= MOST_ITEMS:
-            yield from (Place(value, i) for i in range(len(value)))
-        elif type(value) is dict and isinstance(place.owner, CellType) and len(value) <= MOST_ITEMS:
-            yield from (Place(value, key) for key in value if isinstance(key, (str, int)))
-
-
-def functions_beside(step: Any) -> list[FunctionType]:
-    """Functions of its own module that `step` calls, and those that they call."""
-    namespace = getattr(step, "__globals__", None)
-    found = [step]
-    for function in found:
-        for place in places_of(function):
-            value = place.get()
-            is_beside = type(value) is FunctionType and value.__globals__ is namespace
-            if is_beside and value not in found:
-                found.append(value)
-    return found[1:]
-
-
-def _is_full(place: Place) -> bool:
-    try:
-        place.get().cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
-
-
-def _named(namespace: dict[str, Any], code: CodeType, how: tuple[str, ...]) -> list[Place]:
-    """Places of `namespace` that `code`, functions inside it included, reads in this way."""
-    return [Place(namespace, name) for name in _names_read(code, how) if name in namespace]
-
-
-def _names_read(code: CodeType, how: tuple[str, ...]) -> dict[str, None]:
-    names = dict.fromkeys(i.argval for i in get_instructions(code) if i.opname in how)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _names_read(constant, how)
-    return names
+        is_items = type(value) is list or (type(value) is dict and type(place.owner) is CellType)
+        if is_items and len(value) <= MOST_ITEMS:
+            keys = value if type(value) is dict else range(len(value))
+            yield from (Place(value, key) for key in keys if isinstance(key, (str, int)))
 
 
 @contextmanager
 def looked_up(capture: Any, step: Any) -> Iterator[None]:
     """Guard what `step` looks up; within the block stand-ins lie in place of its arrays.
 
-    What functions beside it look up is guarded too; arrays there are plain ones to them.
+    What it reaches besides is guarded too; arrays there are plain ones to it.
+
+    Raises:
+        CannotCompile: it draws random numbers that a replay would not draw.
     """
+    values = [_guard(capture, place) for place in reached(step)]
     replaced = []
-    for place in places_of(step):
+    for place in stand_in_places(step):
         value = place.get()
-        _guard(capture, place, value)
         if isinstance(value, np.ndarray):
             capture.outlives(value)
             replaced.append((place, value, capture.stand_in(value)))
-    for function in functions_beside(step):
-        for place in places_of(function):
-            _guard(capture, place, place.get())
     for place, _, stand_in in replaced:
         place.put(stand_in)
     try:
-        yield
+        with refusing_draws(capture, values):
+            yield
     finally:
         for place, value, stand_in in replaced:
             now = place.get()
             place.put(value if now is stand_in else raw_of(now))
 
 
-def _guard(capture: Any, place: Place, value: Any) -> None:
-    if isinstance(place.owner, CellType):
-        capture.guards.attribute(place.owner, "cell_contents", value)
-    else:
-        capture.guards.item(place.owner, place.key, value)
+def _guard(capture: Any, place: Place) -> Any:
+    """Demand that what lies in `place` stays; returns it."""
+    owner, key, is_attribute = place
+    value = place.get()
+    if isinstance(owner, CellType):
+        capture.guards.attribute(owner, "cell_contents", value)
+    elif not is_attribute:
+        if not isinstance(owner, tuple):
+            capture.guards.item(owner, key, value)
+    elif not isinstance(owner, tuple(watched)):  # those are asked while the step is captured
+        capture.guards.attribute(owner, key, value)
+    return value

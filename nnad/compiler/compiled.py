@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import update_wrapper
 from typing import Any
 
@@ -18,7 +18,7 @@ from nnad.compiler.choice import choose_backend, choose_threads, say_once
 from nnad.compiler.closure import looked_up
 from nnad.compiler.guards import Guards
 from nnad.compiler.passes import multiply_adds, optimize
-from nnad.compiler.program import EXTERNAL, Program, Retrace, Value
+from nnad.compiler.program import EXTERNAL, RESULT, Program, Retrace, Value
 from nnad.compiler.source import build
 from nnad.cores.blas import numpy_blas
 from nnad.errors import CannotCompile, LostGradientError
@@ -174,7 +174,10 @@ class Compiled:
         """What the step does, which of its results are Tensors, and the results, without tape."""
         with Capture() as capture, looked_up(capture, self.step):
             args, kwargs = rebuild([capture.input(x) if _is_array(x) else x for x in leaves])
-            outputs, rebuild_output = flatten(self.step(*args, **kwargs))
+            with _explaining_constants(leaves):
+                outputs, rebuild_output = flatten(self.step(*args, **kwargs))
+            for x in outputs:
+                _require_open(capture, x)
             program = capture.program(self.__name__, outputs, rebuild_output)
         pairs = list(zip(outputs, program.outputs, strict=True))
         tensors = [i for i, (x, y) in enumerate(pairs) if _is_result(x, y) and not x.is_stand_in]
@@ -216,6 +219,31 @@ class Compiled:
         if self.last is None:
             raise RuntimeError(f"{self.__name__} has not been called yet: call it once to compile")
         return self.last
+
+
+@contextmanager
+def _explaining_constants(arguments: list[Any]) -> Iterator[None]:
+    """Say of a gradient that is lost why that may be so if arguments ask for gradients."""
+    try:
+        yield
+    except LostGradientError as error:
+        if any(isinstance(x, Tensor) and x.requires_grad for x in arguments):
+            error.add_note(
+                "arguments of a compiled step are constants to it, with requires_grad=True too: "
+                "keep the Tensor in a variable around the step, or compile nnad.grad(f)"
+            )
+        raise
+
+
+def _require_open(capture: Capture, x: Any) -> None:
+    """Raise if results are hidden inside an object that the step returns."""
+    values = (capture.values.get(id(raw_of(part))) for part in getattr(x, "__dict__", {}).values())
+    hides = any(value is not None and value.kind == RESULT for value in values)
+    if isinstance(x, Iterator) or hides:
+        raise CannotCompile(
+            f"the step returns a {type(x).__name__}, into which a replay cannot put its results; "
+            "return arrays and Tensors, or tuples, lists, dicts or dataclasses of them"
+        )
 
 
 def _is_result(x: Any, value: Any) -> bool:
