@@ -20,7 +20,10 @@ convolution both times the number of kernel positions.  `_normal` draws from a n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +34,7 @@ from nnad.random import Rng, as_generator
 
 __all__ = [
     "INITIALIZERS",
+    "TooManyNumbers",
     "constant",
     "fans",
     "glorot_normal",
@@ -43,6 +47,7 @@ __all__ = [
     "normal",
     "ones",
     "orthogonal",
+    "room_for",
     "torch_uniform",
     "uniform",
     "zeros",
@@ -50,6 +55,49 @@ __all__ = [
 
 Shape = Sequence[int]
 Initializer = Callable[..., np.ndarray]
+
+
+class TooManyNumbers(ShapeError):
+    """Initial values that there is no room for."""
+
+
+@dataclass
+class _Room:
+    """How many numbers there may still be, and why."""
+
+    left: int
+    why: str
+
+
+_room: ContextVar[_Room | None] = ContextVar("room", default=None)
+
+
+@contextmanager
+def room_for(numbers: int, why: str) -> Iterator[None]:
+    """Within, initial values of more than so many numbers, all together, are not made.
+
+    Args:
+        numbers: the most.
+        why: ends the message, such as "the file has no more".
+
+    Raises:
+        TooManyNumbers: before memory is taken for them.
+    """
+    token = _room.set(_Room(numbers, why))
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+def _take_room(shape: Shape) -> None:
+    room = _room.get()
+    if room is None:
+        return
+    count = math.prod(shape)
+    if count > room.left:
+        raise TooManyNumbers(f"{count:,} initial values of shape {tuple(shape)}: {room.why}")
+    room.left -= count
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -68,11 +116,13 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 def zeros(shape: Shape, *, rng: Rng = None, dtype: Any = "float32") -> np.ndarray:
     """All 0; `rng` is not used."""
+    _take_room(shape)
     return np.zeros(shape, dtype)
 
 
 def ones(shape: Shape, *, rng: Rng = None, dtype: Any = "float32") -> np.ndarray:
     """All 1; `rng` is not used."""
+    _take_room(shape)
     return np.ones(shape, dtype)
 
 
@@ -80,6 +130,7 @@ def constant(
     shape: Shape, *, value: float = 0.0, rng: Rng = None, dtype: Any = "float32"
 ) -> np.ndarray:
     """All `value`; `rng` is not used."""
+    _take_room(shape)
     return np.full(shape, value, dtype)
 
 
@@ -87,6 +138,7 @@ def normal(
     shape: Shape, *, mean: float = 0.0, std: float = 1.0, rng: Rng = None, dtype: Any = "float32"
 ) -> np.ndarray:
     """Independent draws from a normal distribution."""
+    _take_room(shape)
     return (mean + std * as_generator(rng).standard_normal(shape)).astype(dtype)
 
 
@@ -94,6 +146,7 @@ def uniform(
     shape: Shape, *, low: float = -0.05, high: float = 0.05, rng: Rng = None, dtype: Any = "float32"
 ) -> np.ndarray:
     """Independent draws from a uniform distribution on [low, high)."""
+    _take_room(shape)
     return as_generator(rng).uniform(low, high, shape).astype(dtype)
 
 
@@ -151,6 +204,7 @@ def orthogonal(
     """
     if len(shape) < 2:
         raise ShapeError(f"orthogonal needs a shape of two axes or more, got {tuple(shape)}")
+    _take_room(shape)
     rows, columns = math.prod(shape[:-1]), shape[-1]
     draw = as_generator(rng).standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(draw)

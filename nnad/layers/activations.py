@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from nnad import ops
+from nnad.initializers import constant
 from nnad.layers.containers import Identity, Lambda
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
@@ -99,7 +98,7 @@ class PReLU(Module):
     ) -> None:
         super().__init__()
         self.num_parameters = num_parameters
-        self.weight = Parameter(np.full(num_parameters, init, dtype))
+        self.weight = Parameter(constant((num_parameters,), value=init, dtype=dtype))
 
     def forward(self, x: Any) -> Any:
         """Elementwise."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnad.autodiff.tensor import Tensor, stop_gradient, value_of
-from nnad.initializers import initializer
+from nnad.initializers import initializer, normal, uniform
 from nnad.layers.diagnosis import check_sizes
 from nnad.layers.module import Module, ModuleList
 from nnad.layers.parameter import Parameter
@@ -285,16 +285,15 @@ class PeriodicEmbedding(Module):
         waves = n_frequencies if kind == "pbld" else 2 * n_frequencies
         width = embedding_dim - 1 if kind == "pbld" else embedding_dim
         limit = 1 / math.sqrt(waves)
+        between: dict[str, Any] = {"low": -limit, "high": limit, "rng": rng, "dtype": dtype}
         shape = (self.numeric_features, n_frequencies)
-        self.frequencies = Parameter((sigma * rng.standard_normal(shape)).astype(dtype))
+        self.frequencies = Parameter(normal(shape, std=sigma, rng=rng, dtype=dtype))
         if kind == "pbld":
-            self.phases = Parameter(rng.uniform(-math.pi, math.pi, shape).astype(dtype))
-        self.weight = Parameter(
-            rng.uniform(-limit, limit, (self.numeric_features, waves, width)).astype(dtype)
-        )
-        self.bias = Parameter(
-            rng.uniform(-limit, limit, (self.numeric_features, width)).astype(dtype)
-        )
+            self.phases = Parameter(
+                uniform(shape, low=-math.pi, high=math.pi, rng=rng, dtype=dtype)
+            )
+        self.weight = Parameter(uniform((self.numeric_features, waves, width), **between))
+        self.bias = Parameter(uniform((self.numeric_features, width), **between))
 
     def forward(self, x: Any) -> Any:
         """(..., in_features) -> (..., numeric_features * embedding_dim + others)."""

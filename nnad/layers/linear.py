@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnad.autodiff.tensor import value_of
-from nnad.initializers import initializer
+from nnad.initializers import initializer, ones
 from nnad.layers.diagnosis import check_sizes
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
@@ -178,7 +178,7 @@ class Scale(Module):
         super().__init__()
         check_sizes(self, num_features=num_features)
         self.num_features = num_features
-        self.scale = Parameter(np.ones(num_features, dtype))
+        self.scale = Parameter(ones((num_features,), dtype=dtype))
 
     def forward(self, x: Any) -> Any:
         """(..., num_features) to the same shape."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from nnad.autodiff.tensor import value_of
 from nnad.distributed.collective import synchronized_batch_norm, synchronizes_batch_norm
+from nnad.initializers import ones, zeros
 from nnad.layers.diagnosis import check_sizes
 from nnad.layers.module import Module
 from nnad.layers.parameter import Parameter
@@ -66,10 +67,10 @@ class _BatchNorm(Module):
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
-        self.weight = Parameter(np.ones(num_features, dtype))
-        self.bias = Parameter(np.zeros(num_features, dtype))
-        self.register_buffer("running_mean", np.zeros(num_features, dtype))
-        self.register_buffer("running_var", np.ones(num_features, dtype))
+        self.weight = Parameter(ones((num_features,), dtype=dtype))
+        self.bias = Parameter(zeros((num_features,), dtype=dtype))
+        self.register_buffer("running_mean", zeros((num_features,), dtype=dtype))
+        self.register_buffer("running_var", ones((num_features,), dtype=dtype))
 
     def forward(self, x: Any) -> Any:
         """(batch, ..., num_features) to the same shape."""
@@ -159,8 +160,8 @@ class LayerNorm(Module):
         self.normalized_shape = normalized_shape
         self.shape = _as_shape(normalized_shape)
         self.eps = eps
-        self.weight = Parameter(np.ones(self.shape, dtype))
-        self.bias = Parameter(np.zeros(self.shape, dtype)) if bias else None
+        self.weight = Parameter(ones(self.shape, dtype=dtype))
+        self.bias = Parameter(zeros(self.shape, dtype=dtype)) if bias else None
 
     def forward(self, x: Any) -> Any:
         """(..., *normalized_shape) to the same shape."""
@@ -214,7 +215,7 @@ class RMSNorm(Module):
         self.normalized_shape = normalized_shape
         self.shape = _as_shape(normalized_shape)
         self.eps = eps
-        self.weight = Parameter(np.ones(self.shape, dtype))
+        self.weight = Parameter(ones(self.shape, dtype=dtype))
 
     def forward(self, x: Any) -> Any:
         """(..., *normalized_shape) to the same shape."""
@@ -258,8 +259,8 @@ class GroupNorm(Module):
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps
-        self.weight = Parameter(np.ones(num_channels, dtype))
-        self.bias = Parameter(np.zeros(num_channels, dtype))
+        self.weight = Parameter(ones((num_channels,), dtype=dtype))
+        self.bias = Parameter(zeros((num_channels,), dtype=dtype))
 
     def forward(self, x: Any) -> Any:
         """(batch, ..., num_channels) to the same shape."""
@@ -296,8 +297,8 @@ class _InstanceNorm(Module):
         check_sizes(self, num_features=num_features)
         self.num_features = num_features
         self.eps = eps
-        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
-        self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
+        self.weight = Parameter(ones((num_features,), dtype=dtype)) if affine else None
+        self.bias = Parameter(zeros((num_features,), dtype=dtype)) if affine else None
 
     def forward(self, x: Any) -> Any:
         """(batch, ..., num_features) to the same shape."""

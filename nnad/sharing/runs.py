@@ -12,8 +12,7 @@ from nnad.sharing.model_card import model_card
 from nnad.sharing.onnx_export import export_onnx
 from nnad.sharing.standalone import export_standalone
 from nnad.training.forgery import load_meta, read_environment, read_summary
-from nnad.training.inference import load_weights, open_run
-from nnad.training.network import build_model
+from nnad.training.inference import best_model, open_run
 
 __all__ = ["SharedRun"]
 
@@ -45,8 +44,7 @@ class SharedRun:
     def __init__(self, path: str) -> None:
         self.folder, self.config = open_run(path)
         self.meta = load_meta(self.folder)
-        self.model = build_model(self.config, self.meta)
-        load_weights(self.model, self.folder)
+        self.model = best_model(self.config, self.meta, self.folder)
 
     @property
     def example(self) -> np.ndarray:

@@ -12,8 +12,7 @@ from nnad.data.tokenizers import Tokenizer, from_state
 from nnad.errors import UserError
 from nnad.training.evaluation import evaluating
 from nnad.training.forgery import load_meta
-from nnad.training.inference import load_weights, open_run
-from nnad.training.network import build_model
+from nnad.training.inference import best_model, open_run
 
 __all__ = ["choose", "continued", "generate_text"]
 
@@ -49,8 +48,7 @@ def generate_text(
         )
     tokenizer = from_state(meta.extras["tokenizer"])
     begin = _tokens_of(prompt, tokenizer)
-    model = build_model(config, meta)
-    load_weights(model, folder)
+    model = best_model(config, meta, folder)
     rng = np.random.default_rng(seed)
     context = meta.input_shape[0]
     written = continued(model, begin, length, context, temperature, top_k, rng)

@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import chain
 from operator import call
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,15 +27,19 @@ from nnad.training.diagnosis import is_finite
 from nnad.training.evaluation import predict_together
 from nnad.training.forgery import MALFORMED, believing, load_meta
 from nnad.training.job import load_data, make_trainer, require_same_data
-from nnad.training.network import build_model
+from nnad.training.network import build_model, no_larger_than
 from nnad.training.report import score_table
 from nnad.training.run_folder import RunFolder, writing
+
+if TYPE_CHECKING:
+    from nnad.layers import Module
 
 NOT_TOGETHER = "so they do not belong together; train them again with --overwrite"
 MEMBERS = "members.yaml"  # in the folder of an ensemble or a cross-validation: what it is
 
 __all__ = [
     "MEMBERS",
+    "best_model",
     "best_weights",
     "evaluate_run",
     "evaluate_together",
@@ -70,11 +75,15 @@ def evaluate_together(runs: Sequence[str]) -> dict[str, float]:
     require_one_data(runs)
     if data.test is None:
         raise UserError(f"{folder.config}: data.test_size is 0, so there is no test part to score")
-    job = build(config, data)
+    first = best_weights(folder)
+    with no_larger_than(first, folder.best):
+        job = build(config, data)
     trainer = make_trainer(config, job, data)
     outputs = []
-    for run in runs:
-        load_weights(job.model, RunFolder(run))
+    others = [RunFolder(run) for run in runs[1:]]
+    all_weights = chain([first], map(best_weights, others))
+    for each, weights in zip([folder, *others], all_weights, strict=True):
+        take_weights(job.model, weights, each)
         outputs.append(trainer.outputs(data.test.x))
     if len(runs) == 1:
         return trainer.score(outputs[0], data.test)
@@ -136,8 +145,7 @@ class Member:
         self.separators = {key: options[key] for key in ("delimiter", "decimal") if key in options}
         self.quantiles = config.loss.arguments.get("q")
         self._loss = config.loss.name
-        self._model = build_model(config, self.meta)
-        load_weights(self._model, folder)
+        self._model = best_model(config, self.meta, folder)
 
     def answers(self, x: np.ndarray) -> np.ndarray:
         """What the model says of prepared rows."""
@@ -203,9 +211,21 @@ def open_run(path: str) -> tuple[RunFolder, Config]:
     return folder, load_config(folder.config)
 
 
-def load_weights(model: Any, folder: RunFolder) -> None:
-    """Give `model` the best weights of a run."""
+def best_model(config: Config, meta: Meta, folder: RunFolder) -> Module:
+    """The model of a run with its best weights: no larger than those.
+
+    Raises:
+        UserError: they are missing or damaged, or the configuration describes another model.
+    """
     weights = best_weights(folder)
+    with no_larger_than(weights, folder.best):
+        model = build_model(config, meta)
+    take_weights(model, weights, folder)
+    return model
+
+
+def take_weights(model: Any, weights: Mapping[str, np.ndarray], folder: RunFolder) -> None:
+    """Give `model` weights of a run."""
     with believing(folder.best, f"the weights do not fit {folder.config}"):
         model.load_state_dict(weights)
         bad = [name for name, array in model.state_dict(copy=False).items() if not is_finite(array)]

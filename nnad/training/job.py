@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from nnad.training.early_stopping import BestEpoch
 from nnad.training.evaluation import predict
 from nnad.training.forgery import believing, load_meta, require_state_like
 from nnad.training.initial_weights import take_initial_weights
+from nnad.training.network import no_larger_than
 from nnad.training.processes import (
     kind_of_trainer,
     limit_threads,
@@ -142,7 +143,8 @@ def run_job(
         limit_threads(config, stack)
         random.seed(config.seed)
         data = load_data(config)
-        job = build(config, data)
+        with room_of_model(state, folder):
+            job = build(config, data)
         if state is None:
             take_initial_weights(config, job.model)
         estimator = make_baseline(config, data.meta.task)
@@ -244,6 +246,16 @@ def run_baseline(
 
 
 # Parts of a run -----------------------------------------------------------------------------------
+
+
+def room_of_model(
+    state: Mapping[str, Any] | None, folder: RunFolder
+) -> AbstractContextManager[None]:
+    """Within, no model is made that is larger than that of the run which goes on."""
+    if state is None:
+        return nullcontext()
+    with believing(folder.last):
+        return no_larger_than(state["model"], folder.last)
 
 
 def load_data(config: Config) -> DataSplits:

@@ -319,7 +319,7 @@ def remembered(file: Path, step: int) -> str | None:
 def require_within(folder: Path, name: str) -> None:
     """Raise a UserError if a name, or a link that has it, leads out of the folder of a run."""
     place = folder / name
-    if not Path(realpath(place)).is_relative_to(realpath(folder)):
+    if "\0" in name or not Path(realpath(place)).is_relative_to(realpath(folder)):
         raise UserError(f"{place}: leads out of the run's folder; name a place within it")
 
 

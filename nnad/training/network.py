@@ -7,13 +7,15 @@ which were left out follow from the data, and layers that do not fit are named b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnad.errors import ConfigError, did_you_mean
+from nnad.initializers import room_for
 from nnad.training.config.locations import Locations, dotted
 from nnad.training.layer_entries import DATA_ARGUMENTS, LayerEntry, parse_layers
 from nnad.training.outputs import output_problem, outputs_wanted
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from nnad.random import Rng
     from nnad.training.config import Config
 
-__all__ = ["build_model", "build_sequential", "data_arguments"]
+__all__ = ["build_model", "build_sequential", "data_arguments", "no_larger_than"]
 
+SPARE = 2**20  # parameters: models of a few more are told in which one they differ
 SAMPLE_ROWS = 2  # one row would hide a layer that mixes up rows and features
 
 Path = tuple[str | int, ...]
@@ -57,6 +60,12 @@ def build_model(config: Config, meta: Meta) -> Module:
         name = _layer_name(config.model[last])
         raise ConfigError(f"{config.where('model', last, name)}: {problem}")
     return model
+
+
+def no_larger_than(weights: Mapping[str, Any], file: os.PathLike[str]) -> Any:
+    """Within, no model is made that has many more parameters than the weights in a file."""
+    numbers = sum(map(np.size, weights.values()))
+    return room_for(numbers + SPARE, f"the weights in {file} are {numbers:,} numbers in all")
 
 
 def build_sequential(

@@ -169,8 +169,6 @@ class _Builder:
             self.anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
             value = event.value if event.style else read_scalar(event.value)
-            if "\0" in event.value:  # which no name of a file may hold
-                self._note(path, line, "holds the character number 0; leave it out")
         elif len(path) >= MAX_DEPTH:
             raise _Refused(path[:4], line, f"nested deeper than {MAX_DEPTH} levels")
         elif isinstance(event, yaml.SequenceStartEvent):

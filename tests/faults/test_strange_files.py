@@ -13,6 +13,7 @@ from nnad.training.callbacks import Interruption
 from nnad.training.config import load_config
 from nnad.training.config.loading import text_of
 from nnad.training.job import check, start
+from nnad.training.loggers import Jsonl
 from tests.faults.forged import COMMANDS, copied, made
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -163,12 +164,17 @@ def test_callbacks_write_in_the_folder_of_the_run_alone(tmp_path, callback, name
     job.write_text(
         "data: {name: iris}\nmodel: [Linear]\nloss: cross_entropy\noptimizer: Adam\n"
         f"output: {{dir: {tmp_path}/runs}}\nbaseline: false\ntrainer: {{epochs: 1, progress: "
-        f"false, callbacks: [{{name: {callback}, path: {name.format(place=tmp_path)}}}]}}\n"
+        f"false, callbacks: [{{name: {callback}, path: '{name.format(place=tmp_path)}'}}]}}\n"
     )
     for refuse in (check, lambda *a: start(*a, True, Interruption())):
         with pytest.raises(UserError, match=r"leads out of the run's folder"):
             refuse(str(job), [])
     assert not (tmp_path / "victim").exists()
+
+
+def test_a_name_that_no_file_may_have_leads_nowhere(tmp_path):
+    with pytest.raises(UserError, match="leads out of"):
+        Jsonl(path="a\0b").attach(tmp_path, {})
 
 
 def test_links_to_data_are_followed(tmp_path):

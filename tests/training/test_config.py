@@ -235,6 +235,7 @@ BAD_SECTIONS = [
     ("baseline", "baseline: {estimator: X, param: {}}", "did you mean 'params'?"),
     ("baseline", "baseline: MLPClasifier", "baseline.estimator: scikit-learn has no 'MLPClas"),
     ("output", "output: {name: a/b}", "output.name: the text 'a/b' is not a folder name"),
+    ("output", 'output: {dir: "a\\0b"}', "output.dir: the text 'a\\x00b' is not the path"),
     ("output", "output: {name: ..}", "output.name: the text '..' is not a folder name"),
     ("output", "output: {name: 5}", "output.name: expected a text, got 5"),
     ("output", "output: {folder: runs}", "output.folder: unknown key"),

@@ -96,7 +96,6 @@ def test_every_key_path_knows_its_line():
         ("a: [1, 2\n", (), 2, "not valid YAML"),
         ("a: 'x\n", (), 2, "not valid YAML"),
         ("a: \x01\n", (), 1, "control character"),
-        ('a: "x\\0"\n', ("a",), 1, "character number 0"),
     ],
 )
 def test_problems_are_told_with_their_place(text, path, line, words):

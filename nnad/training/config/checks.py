@@ -11,6 +11,7 @@ from typing import Any
 
 from nnad.data import options as data_options
 from nnad.errors import did_you_mean
+from nnad.initializers import TooManyNumbers, room_for
 from nnad.training.baseline import unknown_estimator
 from nnad.training.config.locations import Path
 from nnad.training.config.schema import Component, Config, Data
@@ -21,6 +22,7 @@ __all__ = ["check_components", "completed"]
 
 # The run supplies these arguments of schedules where the configuration does not give them.
 RUN_LENGTHS = ("total_steps",)
+MOST_NUMBERS = 2**22  # in a layer that is made to see whether it can be
 
 
 def check_components(config: Config, skip: Collection[Any] = ()) -> list[str]:
@@ -177,7 +179,7 @@ def _trial(
 ) -> list[tuple[Path, str]]:
     """Make a component to see whether it accepts the values of its arguments.
 
-    Functions, and layers that wait for what follows from the data, are left for later.
+    Functions, and layers that wait for what follows from the data or are large, are left for later.
     """
     if (
         not inspect.isclass(entry.make)
@@ -185,7 +187,10 @@ def _trial(
     ):
         return []
     try:
-        make(entry, [], {**(supplied or {}), **arguments})
+        with room_for(MOST_NUMBERS, "left for later"):
+            make(entry, [], {**(supplied or {}), **arguments})
+    except TooManyNumbers:
+        return []
     except (ValueError, TypeError) as error:
         message = str(error)
         named = [name for name in arguments if re.search(rf"\b{re.escape(name)}\b", message)]

@@ -290,6 +290,13 @@ class Output(Section):
         description="end with report.html, and record norms of weights and gradients for it",
     )
 
+    @field_validator("dir")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        if "\0" in value:  # the system knows no such place
+            raise PydanticCustomError("folder_name", "is not the path of a folder")
+        return value
+
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, value: str) -> str:

@@ -50,16 +50,19 @@ def report_run(path: str, output: str | None = None) -> Path:
     """
     from nnad.training import checkpoint
     from nnad.training.build import build
-    from nnad.training.inference import load_weights, open_run
+    from nnad.training.inference import best_weights, open_run, take_weights
     from nnad.training.job import load_data, make_trainer, require_state_of
+    from nnad.training.network import no_larger_than
 
     folder, config = open_run(path)
     state = checkpoint.load_newest(folder.last)
     data = load_data(config)
-    job = build(config, data)
+    weights = best_weights(folder)
+    with no_larger_than(weights, folder.best):
+        job = build(config, data)
     with believing(folder.last, f"the checkpoint does not fit {folder.config}"):
         require_state_of(make_trainer(config, job, data, [Watch(job.model)]), data, state)
-    load_weights(job.model, folder)
+    take_weights(job.model, weights, folder)
     history = {name: column.tolist() for name, column in state["history"].items()}
     watched = state.get("callbacks", {}).get("Watch")
     return write_report(folder, config, job.model, data, history, watched, output)
