@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import sys
+
+from nnad.cores.counting import available_cores
 
 MAX_THREADS = 2
 BACKENDS = ("auto", "numpy", "native")
@@ -45,8 +46,7 @@ def say_once(what: str) -> None:
 def choose_threads(wanted: int | str) -> int:
     """A number of threads; "auto": the cores this process may use, at most two."""
     if wanted == "auto":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return min(MAX_THREADS, cores or 1)
+        return min(MAX_THREADS, available_cores())
     if not isinstance(wanted, int) or wanted < 1:
         raise ValueError(f'compile: threads is "auto" or at least 1; got {wanted!r}')
     return min(MAX_THREADS, wanted)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nnad.cores.counting import available_cores
+
 __all__ = ["Communicator"]
 
 Result = TypeVar("Result")
@@ -32,6 +34,11 @@ class Communicator:
     local_size = 1
     timeout_seconds = 600.0
     seconds_to_end = 2.0
+
+    @property
+    def local_cores(self) -> int:
+        """How many cores of this machine the group may use."""
+        return available_cores()
 
     @property
     def leads(self) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from mpi4py import MPI
 
 from nnad import errors
+from nnad.cores.counting import cores_of_this
 from nnad.distributed import shared_memory
 from nnad.distributed.communicator import Communicator, Result
 from nnad.distributed.dealing import deal, require_threads
@@ -42,8 +43,13 @@ class MPICommunicator(Communicator):
         self.size = self._comm.size
         shared = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_size = shared.size
+        self._local_cores = _cores_of_all(shared)
         shared.Free()
         sys.excepthook = self._report_exception
+
+    @property
+    def local_cores(self) -> int:
+        return self._local_cores
 
     # What a step needs ------------------------------------------------------------------------
 
@@ -220,6 +226,17 @@ class MPICommunicator(Communicator):
         time.sleep(SECONDS_TO_BE_HEARD)
         MPI.COMM_WORLD.Abort(status)
         os._exit(status)
+
+
+def _cores_of_all(shared: Any) -> int:
+    """How many cores processes may use: a launcher may have given each of them its own."""
+    mine = sorted(cores_of_this())
+    highest = np.array(mine[-1])
+    shared.Allreduce(MPI.IN_PLACE, highest, op=MPI.MAX)
+    allowed = np.zeros(int(highest) + 1, np.uint8)
+    allowed[mine] = 1
+    shared.Allreduce(MPI.IN_PLACE, allowed, op=MPI.MAX)
+    return int(np.count_nonzero(allowed))
 
 
 def _describe(error: NnadError | OSError | None) -> bytes:

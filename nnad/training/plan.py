@@ -20,7 +20,6 @@ Rabenseifner's algorithm for large ones (Thakur, Rabenseifner and Gropp 2005).
 from __future__ import annotations
 
 import math
-import os
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -256,7 +255,7 @@ def measure_network(group: Communicator, size: int) -> Network:
         group: the processes.
         size: bytes of a large message.
     """
-    cores = available_cores() if group.local_size == group.size else None
+    cores = group.local_cores if group.local_size == group.size else None
     crowding = Network(0.0, 1.0, cores).crowding(group.size)
     small = seconds_of_message(group, 1) / crowding
     large = seconds_of_message(group, size // 4) / crowding
@@ -289,13 +288,6 @@ def seconds_of_message(
         whole.append(perf_counter() - start)
     taken = median(whole) - crowding * median(worked)
     return float(group.sum(np.array([taken]))[0] / group.size)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def warm_up(action: Callable[[], Any]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+from nnad.cores.counting import threads_of_each
 from nnad.distributed import Communicator, world
 from nnad.errors import ConfigError
 from nnad.training.config import Config
@@ -72,7 +72,7 @@ def threads_of(config: Config, group: Communicator) -> int | str:
     if blocks == 1:
         return 1
     processes = blocks or group.local_size
-    return max(1, (os.cpu_count() or 1) // processes) if processes > 1 else "auto"
+    return threads_of_each(processes, group.local_cores) if processes > 1 else "auto"
 
 
 def limit_threads(config: Config, stack: ExitStack) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -175,12 +176,25 @@ def where_the_first_number_is_that_is_not_finite():
                 trainer.fit(Split(x, y[:, :2], None))
 
 
+def cores_that_each_was_given():
+    """They are counted over the processes of a machine, whose others are not theirs to use."""
+    given = sorted(os.sched_getaffinity(0))
+    for kinds in (1, 2):
+        mine = [given[rank % kinds % len(given)] for rank in range(group.size)]
+        os.sched_setaffinity(0, {mine[group.rank]})
+        try:
+            assert type(group)().local_cores == len(set(mine))
+        finally:
+            os.sched_setaffinity(0, given)
+
+
 CHECKS = [
     batches_with_less_rows_than_processes,
     what_the_leader_begins_with,
     all_stop_by_the_leaders_scores,
     errors_of_the_leader,
     where_the_first_number_is_that_is_not_finite,
+    cores_that_each_was_given,
 ]
 
 if __name__ == "__main__":

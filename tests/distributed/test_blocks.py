@@ -150,3 +150,24 @@ def test_processes_divide_the_blocks(tmp_path):
     assert {threads_of(config, g) for g in (group, Communicator())} == {1}
     with pytest.raises(ValueError, match="power of two that the 3 processes divide, got 4"):
         script.job(BlockTrainer, False, False, communicator=Three(), blocks=4)
+
+
+@pytest.mark.parametrize(
+    ("processes", "cores", "setting", "threads"),
+    [
+        (4, 12, "distributed.blocks=null", 3),
+        (4, 3, "distributed.blocks=null", 1),
+        (1, 12, "distributed.blocks=null", "auto"),
+        (1, 12, "distributed.blocks=2", 6),
+        (4, 12, "distributed.blocks=1", 1),
+        (4, 12, "trainer.threads=2", 2),
+    ],
+)
+def test_cores_that_may_be_used_are_shared_out(tmp_path, processes, cores, setting, threads):
+    class Group(Communicator):
+        local_size = processes
+        local_cores = cores
+
+    path = tmp_path / "a.yaml"
+    path.write_text("data: {name: iris}\nmodel: [Linear]\nloss: mse\n")
+    assert threads_of(load_config(path, [setting]), Group()) == threads

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnad.cores.counting import threads_of_each
 from nnad.distributed import world
 from nnad.errors import UserError
 from nnad.training.callbacks import Interrupted
@@ -16,7 +17,7 @@ from nnad.training.config import Config
 from nnad.training.config.overrides import override_texts
 from nnad.training.crew.ranks import Ranks
 from nnad.training.crew.trials import Trial, name_of, write_trials
-from nnad.training.crew.workers import Workers, threads_of_each
+from nnad.training.crew.workers import Workers
 from nnad.training.run_folder import RunFolder
 
 __all__ = ["Runs", "held", "made_room"]
@@ -81,7 +82,7 @@ class Runs:
         if self.base.trainer.threads == "auto":
             group = world()
             settings["trainer.threads"] = threads_of_each(
-                group.local_size if group.size > 1 else self.count
+                group.local_size if group.size > 1 else self.count, group.local_cores
             )
         return {
             "config": str(self.folder / "base.yaml"),

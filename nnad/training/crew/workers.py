@@ -14,19 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nnad.cores.counting import threads_of_each
 from nnad.files import own
 
-__all__ = ["Workers", "threads_of_each"]
+__all__ = ["Workers"]
 
 THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SECONDS_TO_STOP = 60.0
 COMMAND = (sys.executable, "-m", "nnad.training.crew.worker")
-
-
-def threads_of_each(workers: int) -> int:
-    """How many threads each of several processes may use without fighting over the cores."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (available or 1) // workers)
 
 
 class Workers:
