@@ -396,14 +396,20 @@ def preprocessing_state(meta: Meta) -> dict[str, Any]:
 
 def require_same_data(folder: RunFolder, data: DataSplits) -> None:
     """Raise a UserError if files have changed since the run began: its parts would be others."""
-    saved = load_meta(folder).fingerprint
-    changed = [name for name, digest in data.meta.fingerprint.items() if saved.get(name) != digest]
-    if changed:
-        raise UserError(
-            f"{name}: has changed since {folder.path} began; go on with the data it began with, "
-            "or start a new run"
-            for name in changed
-        )
+    saved, there = load_meta(folder).fingerprint, data.meta.fingerprint
+    changes = {
+        "has changed": [name for name in there if saved.get(name, there[name]) != there[name]],
+        "is no longer among the files": [name for name in saved if name not in there],
+        "has come to the files": [name for name in there if name not in saved],
+    }
+    problems = [
+        f"{name}: {what} since {folder.path} began; go on with the data it began with, or start a "
+        "new run"
+        for what, names in changes.items()
+        for name in names
+    ]
+    if problems:
+        raise UserError(problems)
 
 
 def take_up(

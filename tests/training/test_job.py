@@ -296,6 +296,23 @@ def test_data_that_have_changed_are_noticed(workplace, nnad_main):
         assert "rows.csv: has changed" in err[0]
 
 
+def test_files_that_come_or_go_are_noticed(workplace, nnad_main):
+    for part in range(3):
+        rows = "".join(f"{part}.{i},{i % 2}\n" for i in range(20))
+        (workplace.folder / f"part-{part}.csv").write_text("a,y\n" + rows)
+    job = ["data={name: csv, path: 'part-*.csv', target: y}"]
+    job += ["model=[{Linear: {out_features: 2}}]", "trainer.early_stopping=null"]
+    status, _, err = nnad_main(
+        "train", "--config", "job.yaml", *job, "trainer.epochs=2", "schedule=constant"
+    )
+    assert (status, err) == (0, [])
+    (workplace.folder / "part-2.csv").rename(workplace.folder / "part-3.csv")
+    status, _, err = nnad_main("train", "--resume", "runs/job", "trainer.epochs=3")
+    assert (status, len(err)) == (2, 2)
+    assert "part-2.csv: is no longer among the files" in err[0]
+    assert "part-3.csv: has come to the files" in err[1]
+
+
 # Damage ------------------------------------------------------------------------------------------
 
 
