@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,16 +16,67 @@ from nnad.data.lazy import FileRows, LazyRows, ShardedRows
 from nnad.errors import DataError
 from nnad.files import ordinary, reason_of
 
-__all__ = ["Rows", "as_features", "joined", "open_array"]
+try:
+    import resource
+except ImportError:  # a system without such limits
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["Rows", "as_features", "bytes_of", "joined", "open_array", "room_for"]
 
 LONGEST_HEADER = 2**16  # bytes
-IN_MEMORY = 64 * 2**20  # bytes; larger arrays stay on disk
+IN_MEMORY = 64 * 2**20  # bytes; larger sets stay on disk
+OTHER_FILES = 256  # that a process has open beside those of the set
 
 Rows = np.ndarray | FileRows | ShardedRows
 
 
-def open_array(path: Path, begin: int = 0, end: int | None = None) -> np.ndarray | FileRows:
-    """The array that bytes `begin` to `end` of a file hold: in memory up to 64 MiB, else on disk.
+def room_for(paths: Sequence[Path]) -> int:
+    """How many bytes an array of a set may have in memory: none if its files are many or large.
+
+    Each of those is then kept open, for which the process is allowed more files than usual.
+
+    Raises:
+        DataError: the system does not allow as many open files.
+    """
+    if bytes_of(paths) <= IN_MEMORY:
+        return IN_MEMORY
+    most = allowed_open(len(paths) + OTHER_FILES)
+    if most < len(paths) + OTHER_FILES:
+        raise DataError(
+            f"{paths[0]} and {len(paths) - 1:,} more: a set larger than memory is read from "
+            f"open files, and the system allows {most:,}; save the rows in fewer files, or raise "
+            "the limit (ulimit -n)"
+        )
+    return 0
+
+
+def bytes_of(paths: Sequence[Path]) -> int:
+    """How large files are together, as far as they are there."""
+    return sum(path.stat().st_size for path in paths if path.exists())
+
+
+def allowed_open(files: int) -> int:
+    """How many files the process may hold open, after asking for as many."""
+    allowed = files
+    if resource is not None:
+        allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if allowed < files:
+            with suppress(ValueError, OSError):  # more than the system allows
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+                allowed = files
+    return allowed
+
+
+def open_array(
+    path: Path, begin: int = 0, end: int | None = None, room: int | None = None
+) -> np.ndarray | FileRows:
+    """The array that bytes `begin` to `end` of a file hold: in memory if it is small, else on disk.
+
+    Args:
+        path: the file.
+        begin, end: where the array lies in it; None for the file's end.
+        room: bytes of the largest array that is read into memory; None: 64 MiB. Up to those also
+            one that cannot be read by rows is.
 
     Raises:
         DataError: for bytes that are not NPY, hold Python objects or are fewer than they say.
@@ -44,7 +96,8 @@ def open_array(path: Path, begin: int = 0, end: int | None = None) -> np.ndarray
                 raise DataError(
                     f"{path}: the header says {shape}, {size:,} bytes; the file has {there:,}"
                 )
-            if size <= IN_MEMORY:
+            by_rows = not column_major and dtype.kind in "fiub"
+            if size <= (room if room is not None and by_rows else IN_MEMORY):
                 file.seek(begin)
                 return npy.read_array(file, allow_pickle=False)
     except DataError:
@@ -52,7 +105,7 @@ def open_array(path: Path, begin: int = 0, end: int | None = None) -> np.ndarray
     except Exception as error:  # NumPy has many ways to stumble over a damaged header
         reason = reason_of(error)
         raise DataError(f"{path}: not a readable NPY file: {reason}") from None
-    if column_major or dtype.kind not in "fiub":
+    if not by_rows:
         raise DataError(
             f"{path}: {dtype} in {'column' if column_major else 'row'} order cannot be read in "
             "pieces; save a C-ordered array of numbers (numpy.ascontiguousarray)"

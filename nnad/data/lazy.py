@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -18,6 +19,8 @@ from nnad.files import ordinary
 __all__ = ["FileRows", "LazyRows", "ShardedRows"]
 
 DENSE = 4  # reading so many times the rows in one go is quicker than picking them
+NEAR, RUN = 2**14, 2**20  # bytes: rows so near are read in one go, of at most so much
+READ_ALONG = 8  # times the rows that are wanted
 
 
 class FileRows:
@@ -41,6 +44,7 @@ class FileRows:
         self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
         self.row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
         self._file = open(path, "rb", buffering=0, opener=ordinary)  # noqa: SIM115
+        self._state = self._state_now()
         self._lock = Lock()  # a thread that prefetches and one that evaluates share the position
         weakref.finalize(self, self._file.close)
 
@@ -53,16 +57,23 @@ class FileRows:
         return self.shape[0]
 
     def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
-        """The rows of a slice or an array of positions, as a new array."""
+        """The rows of a slice or an array of positions, as a new array.
+
+        Raises:
+            DataError: the file has changed since it was opened.
+        """
+        if self._state_now() != self._state:
+            self._complain()
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
             if step == 1:
                 return self._read_run(start, max(stop, start))
             key = np.arange(start, stop, step)
         order = np.argsort(key, kind="stable")
-        starts = np.flatnonzero(np.diff(key[order], prepend=-2) != 1)  # of runs of neighbours
-        if 2 * len(starts) < len(key):
-            return self._read_runs(key[order], order, starts)
+        ordered = key[order]
+        starts = self._starts_of_runs(ordered)
+        if starts is not None:
+            return self._read_runs(ordered, order, starts)
         rows = np.empty((len(key), *self.shape[1:]), self.dtype)
         size, offset = self.row_bytes, self.offset
         room = rows.reshape(-1).view(np.uint8).data
@@ -71,14 +82,26 @@ class FileRows:
             for i, row in enumerate(key.tolist()):
                 seek(offset + row * size)
                 if read(room[i * size : (i + 1) * size]) != size:
-                    self._complain(row)
+                    self._complain()
         return rows
+
+    def _starts_of_runs(self, rows: np.ndarray) -> np.ndarray | None:
+        """Where runs of near rows begin in `rows`, which ascend; None if they lie too far apart."""
+        far = np.diff(rows) > max(1, NEAR // max(1, self.row_bytes))
+        if 2 * np.count_nonzero(far) >= len(rows):
+            return None
+        far |= np.diff(rows * self.row_bytes // RUN) > 0
+        starts = np.flatnonzero(np.concatenate([[True], far]))
+        lasts = np.append(starts[1:], len(rows)) - 1
+        read = np.sum(rows[lasts] + 1 - rows[starts])
+        return starts if read <= READ_ALONG * len(rows) else None
 
     def _read_runs(self, rows: np.ndarray, places: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """`rows`, which ascend in runs that begin at `starts`, each put where `places` says."""
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for a, b in pairwise([*starts.tolist(), len(rows)]):
-            found[places[a:b]] = self._read_run(int(rows[a]), int(rows[b - 1]) + 1)
+            first = int(rows[a])
+            found[places[a:b]] = self._read_run(first, int(rows[b - 1]) + 1)[rows[a:b] - first]
         return found
 
     def _read_run(self, start: int, stop: int) -> np.ndarray:
@@ -90,12 +113,19 @@ class FileRows:
             while done < len(room):  # the system reads at most 2 GiB at once
                 got = self._file.readinto(room[done:])
                 if not got:
-                    self._complain(start + done // self.row_bytes)
+                    self._complain()
                 done += got
         return rows
 
-    def _complain(self, row: int) -> NoReturn:
-        raise DataError(f"{self.path}: ends before row {row}; was it changed during training?")
+    def _state_now(self) -> tuple[int, int]:
+        state = os.fstat(self._file.fileno())
+        return state.st_size, state.st_mtime_ns
+
+    def _complain(self) -> NoReturn:
+        raise DataError(
+            f"{self.path}: was changed while rows were read from it; go on with the data that it "
+            "held before, or start again with what it holds now"
+        )
 
 
 class ShardedRows:

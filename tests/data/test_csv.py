@@ -345,7 +345,9 @@ def test_cells_with_quotes_and_lines_are_not_taken_for_swallowed_rows(tmp_path) 
 
 
 def test_a_folder_is_no_file(tmp_path) -> None:
-    assert problems(tmp_path) == [f"{tmp_path}: cannot be read: Is a directory"]
+    assert problems(tmp_path) == [
+        f"{tmp_path}: cannot be read: is a folder; expected an ordinary file"
+    ]
 
 
 def test_many_problems_are_counted(tmp_path) -> None:

@@ -43,11 +43,19 @@ def test_rows_of_a_file_in_every_way(tmp_path, rng) -> None:
     rows = FileRows(tmp_path / "a", array.dtype, array.shape, 4)
     for key in (slice(None), slice(3, 9), slice(9, 3), slice(None, None, 3), np.array([7, 0, 7])):
         np.testing.assert_array_equal(rows[key], array[key])
-    (tmp_path / "a").write_bytes(b"head")
-    with pytest.raises(DataError, match="ends before row 7; was it changed"):
-        rows[np.array([7])]
-    with pytest.raises(DataError, match="ends before row 0"):
-        rows[:]
+
+
+@pytest.mark.parametrize("content", ["shorter", "another"])
+def test_a_file_that_changes_while_rows_are_read_is_refused(content, tmp_path, rng):
+    array = rng.normal(size=(20, 3))
+    path = tmp_path / "a"
+    path.write_bytes(array.tobytes())
+    rows = FileRows(path, array.dtype, array.shape)
+    np.testing.assert_array_equal(rows[3:5], array[3:5])
+    path.write_bytes(array.tobytes()[:-1] if content == "shorter" else (array + 1).tobytes())
+    for key in (slice(3, 5), np.array([7]), slice(None)):
+        with pytest.raises(DataError, match="was changed while rows were read from it"):
+            rows[key]
 
 
 def header(shape, descr="<f4", order=False):

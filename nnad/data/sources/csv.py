@@ -105,7 +105,7 @@ def _read(options: Options, paths: list[Path], problems: Problems) -> Table | St
     def wanted(header: Sequence[str]) -> set[str]:
         return {*(set(features or header) - left_out), *named}
 
-    if sum(path.stat().st_size for path in paths) <= array_files.IN_MEMORY:
+    if array_files.bytes_of(paths) <= array_files.IN_MEMORY:
         return read_csv(paths, problems=problems, wanted=wanted, **reading)
     key = json.dumps([reading, sorted(named), sorted(features), sorted(left_out)])
     return stored_csv(paths, problems, key, wanted=wanted, **reading)

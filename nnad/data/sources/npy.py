@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnad.data.array_files import as_features, joined, open_array
+from nnad.data.array_files import as_features, joined, open_array, room_for
 from nnad.data.dataset import Raw
 from nnad.data.options import Option, Options, source
 from nnad.errors import DataError
@@ -30,7 +30,11 @@ def load_npy(options: Options) -> Raw:
     }
     if "target_path" not in paths and options.task != "autoencoder":
         raise DataError("data.target_path: missing: the file with the targets")
-    arrays = {name: joined([open_array(f) for f in files], files) for name, files in paths.items()}
+    room = {"path": room_for(paths["path"])}
+    arrays = {
+        name: joined([open_array(file, room=room.get(name)) for file in files], files)
+        for name, files in paths.items()
+    }
     in_memory = {name: np.asarray(array[:]) for name, array in arrays.items() if name != "path"}
     files = paths["path"]
     label = str(files[0]) if len(files) == 1 else options.path

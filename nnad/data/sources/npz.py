@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from nnad.data import array_files
-from nnad.data.array_files import as_features, joined, open_array
+from nnad.data.array_files import as_features, joined, open_array, room_for
 from nnad.data.dataset import Raw
 from nnad.data.lazy import FileRows
 from nnad.data.options import Option, Options, source
@@ -38,7 +37,8 @@ def load_npz(options: Options) -> Raw:
     Several files hold a part of the rows each; they follow in the order of their names.
     """
     paths = options.locate_all()
-    archives = [read_arrays(path, keep_on_disk=options.x) for path in paths]
+    room = room_for(paths)
+    archives = [read_arrays(path, keep_on_disk=options.x, room=room) for path in paths]
     wanted = {"x": options.x}
     if options.task != "autoencoder":
         wanted["y"] = options.y
@@ -68,12 +68,15 @@ def load_npz(options: Options) -> Raw:
     )
 
 
-def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | FileRows]:
+def read_arrays(
+    path: Path, keep_on_disk: str = "", room: int = 0
+) -> dict[str, np.ndarray | FileRows]:
     """All arrays of an NPZ archive by name; Python objects in it are refused.
 
     Args:
         path: the archive.
         keep_on_disk: name of an array that is read row by row if it is large and not compressed.
+        room: bytes up to which it is not large.
     """
     import zipfile  # with its decompressors it takes longer to import than all of nnad.data
 
@@ -83,9 +86,10 @@ def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | Fi
             with zipfile.ZipFile(file) as archive:
                 _refuse_bombs(archive, path)
                 member = archive.NameToInfo.get(f"{keep_on_disk}.npy")
-                if member is not None and _is_read_in_place(member):
+                if member is not None and member.file_size > room and member.compress_type == 0:
                     begin = _content_of(member, file)
-                    found[keep_on_disk] = open_array(path, begin, begin + member.file_size)
+                    end = begin + member.file_size
+                    found[keep_on_disk] = open_array(path, begin, end, room)
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
                 read = {n: found[n] if n in found else arrays[n] for n in arrays.files}
@@ -100,11 +104,6 @@ def read_arrays(path: Path, keep_on_disk: str = "") -> dict[str, np.ndarray | Fi
     if strange:  # NumPy gives the content of members that do not begin like an array
         raise DataError(f"{path}: {name!r} is not an array in NPY format" for name in strange)
     return read
-
-
-def _is_read_in_place(member: zipfile.ZipInfo) -> bool:
-    """Whether a member is large and not compressed; others are read whole, checksum included."""
-    return member.file_size > array_files.IN_MEMORY and member.compress_type == 0
 
 
 def _content_of(member: zipfile.ZipInfo, file: BinaryIO) -> int:
