@@ -41,9 +41,14 @@ class Batch(NamedTuple):
     share: tuple[int, int, int] | None = None
 
     @property
+    def span(self) -> tuple[int, int, int]:
+        """What `share` says, of a batch that nobody shares too."""
+        return self.share or (0, len(self.y), len(self.y))
+
+    @property
     def rows_of_all(self) -> int:
         """The rows of the batch, those of other processes included."""
-        return len(self.y) if self.share is None else self.share[2]
+        return self.span[2]
 
 
 def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:

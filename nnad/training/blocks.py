@@ -115,8 +115,7 @@ class BlockTrainer(ParallelTrainer):
 
     def divided(self, batch: Batch) -> list[Batch]:
         """The blocks of this process."""
-        rows = len(batch.y)
-        begin, _, total = batch.share or (0, rows, rows)
+        begin, _, total = batch.span
         blocks = []
         for i in self.mine:
             block = share_of(total, i, self.blocks)
@@ -181,8 +180,7 @@ class BlockTrainer(ParallelTrainer):
     def gradient_in_turn(self, model: Any, draws: np.random.Generator, block: Batch) -> Any:
         """Leave the gradient of a block in a member's model; returns the loss."""
         weight = self.weight_of(block)
-        assert block.share is not None
-        with drawing_from(draws), sharing_draws(*block.share), synchronizing_batch_norm():
+        with drawing_from(draws), sharing_draws(*block.span), synchronizing_batch_norm():
             if not weight:
                 run_for_the_others(model, block)
                 return None

@@ -200,9 +200,8 @@ class ParallelTrainer(GroupTrainer):
         Also without a row that counts the model is run: the other processes may wait for its part
         of a sum within it.
         """
-        assert batch.share is not None
         with ExitStack() as stack:
-            stack.enter_context(sharing_draws(*batch.share))
+            stack.enter_context(sharing_draws(*batch.span))
             if self.normalizes_together(batch.rows_of_all):
                 stack.enter_context(synchronizing_batch_norm())
             if not weight:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from nnad.distributed import Communicator
+from nnad.training.group import GroupTrainer
+from nnad.training.parallel import ParallelTrainer
+from nnad.training.trainer import Trainer
 from tests.distributed import group as script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +40,16 @@ def test_what_a_group_promises(mpiexec, processes):
     done = mpiexec(processes, "-m", "mpi4py", script.__file__)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [check.__name__ for check in script.CHECKS]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("kind", [ParallelTrainer, GroupTrainer])
+def test_a_group_may_be_of_one(kind, batch_norm):
+    serial, one = script.job(Trainer, batch_norm, True, accumulate=2)
+    together, other = script.job(kind, batch_norm, True, accumulate=2, communicator=Communicator())
+    assert together["train_loss"] == pytest.approx(serial["train_loss"], rel=1e-12)
+    for name, array in other.state_dict().items():
+        assert array == pytest.approx(one.state_dict()[name], rel=1e-9, abs=1e-12)
 
 
 def losses(folder):
