@@ -24,7 +24,7 @@ __all__ = ["COMMANDS", "command", "main", "run"]
 COMMANDS: dict[str, str] = {
     "train": "Train a network as a YAML file describes it.",
     "evaluate": "Print the metrics of a run's best checkpoint on the test part.",
-    "predict": "Write the predictions of a run's best checkpoint for the rows of a CSV file.",
+    "predict": "Write the predictions of a run's best checkpoint for the rows of a file.",
     "generate": "Print text that a run's best checkpoint writes after a prompt.",
     "export": "Write a run's best model as ONNX, as a predictor of its own, weights or a card.",
     "report": "Write a run's report: a page with curves, errors, advice and all that made it.",

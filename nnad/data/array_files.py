@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from nnad.data.dataset import Features
-from nnad.data.lazy import FileRows, LazyRows, ShardedRows
+from nnad.data.lazy import FileRows, LazyRows, ShardedRows, require_finite
 from nnad.errors import DataError
 from nnad.files import ordinary, reason_of
 
@@ -155,6 +155,9 @@ def as_features(x: Rows, label: str) -> Features:
     if x.dtype.kind not in "fiub":
         raise DataError(f"{label}: inputs of type {x.dtype}; expected numbers")
     if not isinstance(x, np.ndarray):
+        for part in x.parts if isinstance(x, ShardedRows) else []:
+            if isinstance(part, np.ndarray):
+                require_finite(part, label, slice(None), len(part))
         return Features(LazyRows(x))
     if x.ndim == 0:
         raise DataError(f"{label}: a single number; expected an array with rows first")

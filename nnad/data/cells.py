@@ -384,9 +384,9 @@ class Builder:
 
     def _count(self, cells: Sequence[str]) -> tuple[int, int]:
         """How many of the cells that have a value are numbers, and how many are not."""
-        filled = [cell for cell in cells if cell.strip().lower() not in MISSING_NUMBERS]
-        numbers = sum(not np.isnan(self._number(cell)) for cell in filled)
-        return numbers, len(filled) - numbers
+        odd = np.flatnonzero(np.isnan(self._numbers(cells, underscores=True)))
+        texts = sum(cells[i].strip().lower() not in MISSING_NUMBERS for i in odd.tolist())
+        return len(cells) - len(odd), texts
 
     def _number(self, cell: str) -> float:
         """The number in a cell; NaN where there is none."""

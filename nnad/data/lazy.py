@@ -16,11 +16,20 @@ import numpy as np
 from nnad.errors import DataError
 from nnad.files import ordinary
 
-__all__ = ["FileRows", "LazyRows", "ShardedRows"]
+__all__ = ["FileRows", "LazyRows", "ShardedRows", "require_finite"]
 
 DENSE = 4  # reading so many times the rows in one go is quicker than picking them
 NEAR, RUN = 2**14, 2**20  # bytes: rows so near are read in one go, of at most so much
 READ_ALONG = 8  # times the rows that are wanted
+
+
+def require_finite(rows: np.ndarray, label: object, key: slice | np.ndarray, total: int) -> None:
+    """Raise a DataError if there is a NaN or an infinity in rows at the positions of `key`."""
+    if rows.dtype.kind != "f" or np.isfinite(rows).all():
+        return
+    bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    row = np.arange(total)[key][bad].min()
+    raise DataError(f"{label}: row {row} (counted from 0) holds a number that is not finite")
 
 
 class FileRows:
@@ -60,10 +69,15 @@ class FileRows:
         """The rows of a slice or an array of positions, as a new array.
 
         Raises:
-            DataError: the file has changed since it was opened.
+            DataError: the file has changed since it was opened, or a number in it is not finite.
         """
         if self._state_now() != self._state:
             self._complain()
+        rows = self._rows_of(key)
+        require_finite(rows, self.path, key, len(self))
+        return rows
+
+    def _rows_of(self, key: slice | np.ndarray) -> np.ndarray:
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
             if step == 1:

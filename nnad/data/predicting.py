@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from nnad.data.array_files import as_features
+from nnad.data import array_files
+from nnad.data.array_files import as_features, open_array
 from nnad.data.cells import CsvReader, Problems
 from nnad.data.dataset import Features, Meta
+from nnad.data.lazy import FileRows, require_finite
 from nnad.data.preprocessing import Preprocessor
 from nnad.data.sources.npz import read_arrays
 from nnad.data.sources.time_series import windows_of
@@ -19,7 +22,7 @@ from nnad.errors import DataError, did_you_mean
 
 __all__ = ["BATCH_ROWS", "read_pieces", "read_rows"]
 
-PIECE_ROWS, PIECE_CELLS = 2**16, 2**23  # of a CSV file at once
+PIECE_ROWS, PIECE_CELLS = 2**16, 2**23  # of a file at once
 BATCH_ROWS = 512  # of a prediction, at least; a piece is a multiple, so where it ends changes none
 
 
@@ -30,8 +33,8 @@ def read_rows(
 
     Args:
         path: a CSV file, whose columns are matched by name (others, such as the target, are passed
-            over), or an NPZ file with an array ``x``. For a model of a time series, each row from
-            the first full window on is a moment to predict from.
+            over), an NPZ file with an array ``x``, or an NPY file. For a model of a time series,
+            each row from the first full window on is a moment to predict from.
         meta: of the trained run.
         delimiter, decimal: of the CSV; the delimiter is found out if None.
 
@@ -68,8 +71,8 @@ def read_pieces(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file")
-    if path.suffix == ".npz":
-        yield [_from_arrays(path, meta) for meta in metas]
+    if path.suffix in (".npy", ".npz"):
+        yield from _pieces_of_array(path, metas)
         return
     preparations = [_Preparation(meta) for meta in metas]
     for features in _features_of(path, metas[0].preprocessor, delimiter, decimal):
@@ -109,19 +112,41 @@ class _Preparation:
             )
 
 
-def _from_arrays(path: Path, meta: Meta) -> np.ndarray:
-    arrays = read_arrays(path)
+def _pieces_of_array(path: Path, metas: Sequence[Meta]) -> Iterator[list[np.ndarray]]:
+    filled = all(meta.preprocessor.fill is not None for meta in metas)
+    label = f"{path}: x" if path.suffix == ".npz" else str(path)
+    features = as_features(_array_of(path, by_rows=not filled), label)
+    if not len(features):
+        raise DataError(f"{label} has no rows")
+    got = features.numeric.shape[1:]
+    for meta in metas:
+        if got != (expected := tuple(meta.preprocessor.raw_shape)):
+            raise DataError(f"{label} has rows of shape {got}; the model was trained on {expected}")
+    most = _piece_of(math.prod(got))
+    for start in range(0, len(features), most):
+        key = slice(start, start + most)
+        numeric = features.numeric[key]
+        if not filled:
+            require_finite(numeric, label, key, len(features))
+        piece = replace(features, numeric=numeric)
+        yield [meta.preprocessor.transform(piece) for meta in metas]
+
+
+def _array_of(path: Path, by_rows: bool) -> np.ndarray | FileRows:
+    """The inputs in a file; `by_rows`: those that are large, and finite, are read by rows."""
+    room = array_files.IN_MEMORY if by_rows else path.stat().st_size
+    if path.suffix == ".npy":
+        return open_array(path, room=room)
+    arrays = read_arrays(path, keep_on_disk="x", room=room)
     if "x" not in arrays:
         raise DataError(f"{path}: no array 'x' (arrays: {', '.join(arrays)})")
-    features = as_features(arrays["x"], f"{path}: x")
-    if not len(features):
-        raise DataError(f"{path}: x has no rows")
-    expected, got = tuple(meta.preprocessor.raw_shape), features.numeric.shape[1:]
-    if got != expected:
-        raise DataError(f"{path}: x has rows of shape {got}; the model was trained on {expected}")
-    if not np.isfinite(features.numeric[:]).all() and meta.preprocessor.fill is None:
-        raise DataError(f"{path}: x is not finite everywhere")
-    return meta.preprocessor.transform(features)
+    return arrays["x"]
+
+
+def _piece_of(cells: int) -> int:
+    """How many rows of so many cells are read at once."""
+    most = min(PIECE_ROWS, PIECE_CELLS // max(1, cells)) // BATCH_ROWS * BATCH_ROWS
+    return max(most, BATCH_ROWS)
 
 
 def _features_of(
@@ -144,8 +169,7 @@ def _features_of(
         categorical=preprocessor.categorical_names,
         wanted=wanted,
     )
-    most = min(PIECE_ROWS, PIECE_CELLS // max(1, len(names))) // BATCH_ROWS * BATCH_ROWS
-    for table in tables_of(reader, max(most, BATCH_ROWS)):
+    for table in tables_of(reader, _piece_of(len(names))):
         if not problems and not _unfilled(table.columns, preprocessor):
             yield table.features(names)
     problems.raise_any()

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from nnad.data import BatchIterator, array_files, load
+from nnad.data import BatchIterator, array_files, load, predicting
+from nnad.data.dataset import Features
 from nnad.data.lazy import FileRows, LazyRows
+from nnad.data.predicting import read_pieces, read_rows
 from nnad.errors import DataError
 
 
@@ -56,6 +58,42 @@ def test_a_file_that_changes_while_rows_are_read_is_refused(content, tmp_path, r
     for key in (slice(3, 5), np.array([7]), slice(None)):
         with pytest.raises(DataError, match="was changed while rows were read from it"):
             rows[key]
+
+
+def test_numbers_on_disk_that_are_not_finite_are_refused_where_they_are_read(tmp_path, rng):
+    array = rng.normal(size=(20, 3))
+    array[13, 1], array[17, 0] = np.nan, np.inf
+    (tmp_path / "a").write_bytes(array.tobytes())
+    rows = FileRows(tmp_path / "a", array.dtype, array.shape)
+    np.testing.assert_array_equal(rows[5:13], array[5:13])
+    np.testing.assert_array_equal(rows[np.array([0, 19])], array[[0, 19]])
+    for key, row in [(slice(5, 18), 13), (np.array([19, 17, 13, 0]), 13), (slice(19, 15, -2), 17)]:
+        with pytest.raises(
+            DataError, match=rf"a: row {row} \(counted from 0\) holds a number that"
+        ):
+            rows[key]
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_new_rows_of_a_large_file_are_read_in_pieces(kind, files, tmp_path, rng, monkeypatch):
+    meta = load({**files, "standardize": True}).meta
+    x = rng.normal(size=(2000, 6)).astype(np.float32)
+    path = tmp_path / f"new.{kind}"
+    save = np.save if kind == "npy" else lambda path, x: np.savez(path, x=x)
+    save(path, x)
+    whole = read_rows(path, meta)
+    np.testing.assert_array_equal(whole, meta.preprocessor.transform(Features(x)))
+    monkeypatch.setattr(array_files, "IN_MEMORY", 0)
+    monkeypatch.setattr(predicting, "PIECE_ROWS", 512)
+    pieces = [piece for (piece,) in read_pieces(path, [meta])]
+    assert [len(piece) for piece in pieces] == [512, 512, 512, 464]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    x[1999, 2] = np.nan
+    for most in (0, 2**20):
+        monkeypatch.setattr(array_files, "IN_MEMORY", most)
+        save(path, x)
+        with pytest.raises(DataError, match=r"row 1999 .* holds a number that is not finite"):
+            read_rows(path, meta)
 
 
 def header(shape, descr="<f4", order=False):

@@ -88,6 +88,10 @@ def test_small_files_of_a_large_set_stay_on_disk(tmp_path, monkeypatch, whole, k
     np.testing.assert_array_equal(train.y, whole[1])
     parts = train.x.base.base.base.parts
     assert [isinstance(part, FileRows) for part in parts] == [True, False, True, False]
+    np.save(tmp_path / "x-3.npy", np.where(x == x[3, 3], np.nan, x))
+    np.savez(tmp_path / "part-3.npz", x=np.where(x == x[3, 3], np.nan, x), y=whole[1][40:])
+    with pytest.raises(DataError, match=r"row 3 .counted from 0. holds a number that is not"):
+        load(config, base_dirs=[tmp_path])
 
 
 def test_a_set_of_many_files_is_read_as_far_as_the_system_allows(tmp_path, monkeypatch, whole):
