@@ -117,7 +117,7 @@ class Tensor:
     def requires_grad(self, wanted: bool) -> None:
         if wanted and self.node is None:
             check_differentiable(self.data, "requires_grad=True")
-            self.node = Leaf(self.data)
+            self.node = Leaf(raw_of(self))
         elif not wanted:
             self.node = None
 

@@ -10,10 +10,11 @@ run.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping, Set
 from dataclasses import dataclass, field
-from functools import cache
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,13 +23,24 @@ from nnad.compiler.program import EXTERNAL, INPUT, Instruction, Program, Value, 
 ALIGNMENT = 64
 
 
-@cache
+# Keywords of functions; those of Python's may hold arrays, and are not kept alive for this.
+_of_functions: MutableMapping[Any, Set[str]] = WeakKeyDictionary()
+_of_others: MutableMapping[Any, Set[str]] = {}
+
+
 def takes(forward: Callable[..., Any], keyword: str) -> bool:
     """Whether a function has a keyword argument of that name."""
+    known = _of_functions if isinstance(forward, FunctionType) else _of_others
+    if forward not in known:
+        known[forward] = _keywords(forward)
+    return keyword in known[forward]
+
+
+def _keywords(forward: Callable[..., Any]) -> Set[str]:
     try:
-        return keyword in inspect.signature(forward).parameters
+        return inspect.signature(forward).parameters.keys()
     except (TypeError, ValueError):
-        return False
+        return frozenset()
 
 
 def takes_out(forward: Callable[..., Any]) -> bool:

@@ -54,6 +54,7 @@ class Capture:
         self.seen: dict[int, int] = {}  # ids of plain arrays that the step itself holds: checksums
         self.results = 0
         self.externals = 0
+        self.begin = Leaf(None).number  # of the nodes that the step makes
 
     def __enter__(self) -> Capture:
         if state.capture is not None:
@@ -178,7 +179,7 @@ class Capture:
 
     def _settle(self, leaf: Leaf) -> None:
         """From here on the step has seen the gradient it began with: replays must begin alike."""
-        if leaf not in self.settled:
+        if leaf not in self.settled and leaf.number < self.begin:
             self.settled.add(leaf)
             self.guards.attribute(leaf, "grad", leaf.grad)
 
@@ -471,6 +472,11 @@ class Capture:
                     "the step was compiled, which a replay would not do; keep it in a Tensor, pass "
                     "it as an argument, or change it outside the step"
                 )
+
+    def is_result(self, x: Any) -> bool:
+        """Whether a Tensor or stand-in holds something that the step has computed."""
+        value = self.values.get(id(raw_of(x)))
+        return value is not None and value.kind == RESULT
 
     def program(
         self, name: str, outputs: list[Any], rebuild: Callable[[list[Any]], Any]

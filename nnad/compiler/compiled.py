@@ -17,8 +17,9 @@ from nnad.compiler.capture import Capture
 from nnad.compiler.choice import choose_backend, choose_threads, say_once
 from nnad.compiler.closure import looked_up
 from nnad.compiler.guards import Guards
+from nnad.compiler.kept import require_nothing_kept, require_open
 from nnad.compiler.passes import multiply_adds, optimize
-from nnad.compiler.program import EXTERNAL, RESULT, Program, Retrace, Value
+from nnad.compiler.program import EXTERNAL, Program, Retrace, Value
 from nnad.compiler.source import build
 from nnad.cores.blas import numpy_blas
 from nnad.errors import CannotCompile, LostGradientError
@@ -163,28 +164,36 @@ class Compiled:
         """Run the step as usual, watched, and make a program of what it did."""
         if self.programs >= MAX_PROGRAMS:
             raise TooManyProgramsError(self._too_many(signature))
-        guards, program, tensors, results = self._capture(leaves, rebuild)
-        self.last = Replay(guards, program, tensors, self.backend, self.threads)
+        capture, program, tensors, results = self._capture(leaves, rebuild)
+        self.last = Replay(capture.guards, program, tensors, self.backend, self.threads)
+        require_nothing_kept(capture, results)
         self.replays.setdefault(signature, []).append(self.last)
         return program.rebuild(results)
 
     def _capture(
         self, leaves: list[Any], rebuild: Any
-    ) -> tuple[Guards, Program, list[int], list[Any]]:
+    ) -> tuple[Capture, Program, list[int], list[Any]]:
         """What the step does, which of its results are Tensors, and the results, without tape."""
         with Capture() as capture, looked_up(capture, self.step):
-            args, kwargs = rebuild([capture.input(x) if _is_array(x) else x for x in leaves])
-            with _explaining_constants(leaves):
-                outputs, rebuild_output = flatten(self.step(*args, **kwargs))
-            for x in outputs:
-                _require_open(capture, x)
-            program = capture.program(self.__name__, outputs, rebuild_output)
+            program, tensors, results = self._record(capture, leaves, rebuild)
+        return capture, program, tensors, results
+
+    def _record(
+        self, capture: Capture, leaves: list[Any], rebuild: Any
+    ) -> tuple[Program, list[int], list[Any]]:
+        """The same, with nothing left here that holds on to what the step has made."""
+        args, kwargs = rebuild([capture.input(x) if _is_array(x) else x for x in leaves])
+        with _explaining_constants(leaves):
+            outputs, rebuild_output = flatten(self.step(*args, **kwargs))
+        require_open(capture, outputs)
+        program = capture.program(self.__name__, outputs, rebuild_output)
         pairs = list(zip(outputs, program.outputs, strict=True))
         tensors = [i for i, (x, y) in enumerate(pairs) if _is_result(x, y) and not x.is_stand_in]
         results = [_result(x, y) for x, y in pairs]
         for i in tensors:
             results[i] = wrap(results[i], None)
-        return capture.guards, program, tensors, results
+        program.rebuild = flatten(rebuild_output(results))[1]
+        return program, tensors, results
 
     def _too_many(self, signature: Hashable) -> str:
         replays = self.replays.get(signature)
@@ -233,17 +242,6 @@ def _explaining_constants(arguments: list[Any]) -> Iterator[None]:
                 "keep the Tensor in a variable around the step, or compile nnad.grad(f)"
             )
         raise
-
-
-def _require_open(capture: Capture, x: Any) -> None:
-    """Raise if results are hidden inside an object that the step returns."""
-    values = (capture.values.get(id(raw_of(part))) for part in getattr(x, "__dict__", {}).values())
-    hides = any(value is not None and value.kind == RESULT for value in values)
-    if isinstance(x, Iterator) or hides:
-        raise CannotCompile(
-            f"the step returns a {type(x).__name__}, into which a replay cannot put its results; "
-            "return arrays and Tensors, or tuples, lists, dicts or dataclasses of them"
-        )
 
 
 def _is_result(x: Any, value: Any) -> bool:

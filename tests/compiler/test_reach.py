@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -260,6 +262,61 @@ def in_an_iterator(x: Any) -> Iterator[Any]:
 def test_results_where_a_replay_cannot_put_them_are_refused(step: Any, kind: str) -> None:
     with pytest.raises(CannotCompile, match=f"returns a {kind}, .*; return arrays"):
         nnad.compile(step, backend="numpy")(X)
+
+
+class Remembering(layers.Module):
+    def forward(self, x: Any) -> Any:
+        self.last = nnad.Tensor(x) * 2
+        return self.last
+
+
+def kept_in_a_variable() -> Callable[[Any], Any]:
+    latest = None
+
+    def step(x: Any) -> Any:
+        nonlocal latest
+        latest = (x * 2).sum()
+        return latest
+
+    return step
+
+
+def kept_in_a_list() -> Callable[[Any], Any]:
+    history: list[Any] = []
+    return lambda x: history.append(x.sum())
+
+
+KEPT: dict[str, tuple[Callable[[], Callable[[Any], Any]], str]] = {
+    "variable": (kept_in_a_variable, "in a variable around it"),
+    "list": (kept_in_a_list, "in a list or another container"),
+    "attribute": (lambda: lambda x: setattr(SPACE, "last", nnad.Tensor(x).sum()), "as 'last'"),
+    "item": (lambda: lambda x: TABLE.update(found=x.mean()), "as 'found'"),
+    "attribute of a module": (lambda: lambda x, model=Remembering(): model(x), "as 'last'"),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_results_that_a_replay_would_not_renew_are_refused(name: str) -> None:
+    make, where = KEPT[name]
+    with pytest.raises(CannotCompile, match=rf"keeps a result of shape .* {where}, .*return it"):
+        nnad.compile(make(), backend="numpy")(X)
+
+
+def test_programs_hold_no_results_of_the_call_that_made_them() -> None:
+    held: list[Any] = []
+
+    def step(x: Any) -> Any:
+        weight = nnad.Tensor(x, requires_grad=True)
+        hidden = nnad.checkpoint(lambda w: np.tanh(w * x))(weight)
+        hidden.sum().backward()
+        held.append(ref(hidden))
+        return {"loss": Open(hidden)}
+
+    compiled = nnad.compile(step, backend="numpy")
+    for _ in range(2):
+        compiled(X)
+    gc.collect()
+    assert [found() for found in held] == [None]
 
 
 def test_results_in_dataclasses_are_those_of_each_call() -> None:

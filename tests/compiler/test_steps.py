@@ -179,7 +179,21 @@ def checkpointed() -> Made:
     return step, lambda: [w.grad]
 
 
+def gradient_of_an_input() -> Made:
+    weight = leaf()
+
+    def step(x: Any) -> Any:
+        first, twice = nnad.Tensor(x, requires_grad=True), nnad.Tensor(x + 1, requires_grad=True)
+        loss_of(weight.data, first).backward()
+        for _ in range(2):
+            loss_of(weight.data, twice).backward()
+        return first.grad, twice.grad, x + np.sign(first.grad)
+
+    return step, lambda: [weight.data]
+
+
 STEPS = [
+    gradient_of_an_input,
     descent_in_place,
     descent_by_assignment,
     descent_of_a_part,
