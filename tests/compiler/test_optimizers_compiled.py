@@ -22,11 +22,13 @@ KINDS = [
 STEPS = 9  # from the sixth on RAdam is rectified
 
 
-def trajectory(kind: Any, backend: str | None, dtype: str, **options: Any) -> list[np.ndarray]:
-    """Parameters, averages and losses over several steps."""
+def trajectory(
+    kind: Any, backend: str | None, dtype: str, last: str = "", **options: Any
+) -> list[np.ndarray]:
+    """Parameters, averages and losses over several steps; the last layer may be of dtype `last`."""
     nnad.seed(1)
     model = layers.Sequential(
-        layers.Linear(6, 5, dtype=dtype), layers.Tanh(), layers.Linear(5, 3, dtype=dtype)
+        layers.Linear(6, 5, dtype=dtype), layers.Tanh(), layers.Linear(5, 3, dtype=last or dtype)
     )
     model.flatten()
     optimizer = kind(model.parameters(), **options)
@@ -69,6 +71,17 @@ def test_compiled_equals_eager(kind: Any, options: dict[str, float]) -> None:
         eager = trajectory(kind, None, "float64", **options)
         for a, b in zip(eager, trajectory(kind, "native", "float64", **options), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_layers_may_differ_in_precision(kind: Any) -> None:
+    eager = trajectory(kind, None, "float32", "float64")
+    for a, b in zip(eager, trajectory(kind, "numpy", "float32", "float64"), strict=True):
+        np.testing.assert_array_equal(a, b)
+    if why_not_native() is None:
+        native = trajectory(kind, "native", "float32", "float64")
+        for a, b in zip(eager, native, strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
 def test_all_optimizers_are_found() -> None:

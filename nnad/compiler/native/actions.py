@@ -137,6 +137,7 @@ def clip_norm(module: Module, instruction: Instruction, collected: set[int]) -> 
     require(len(leaves) > 0, "no gradient at all")
     _require_gradients(leaves, collected)
     arrays = joined([leaf.buffer for leaf in leaves])
+    require(len({array.dtype for array in arrays}) == 1, "gradients of several dtypes")
     (out,) = instruction.outputs
     partial = np.zeros(8 * max(1, module.threads), np.float64)
     sums, norm = module.place(partial), module.place(out)
