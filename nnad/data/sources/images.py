@@ -82,7 +82,8 @@ def _check_size(size: list[int] | None) -> None:
 
 def _refuse_bombs(files: list[Path], image: np.ndarray) -> None:
     """Refuse images that all together, each as large as this one, unpack to far more than usual."""
-    unpacked, packed = len(files) * image.nbytes, sum(file.stat().st_size for file in files)
+    packed = sum(file.stat().st_size for file in files if file.exists())
+    unpacked = len(files) * image.nbytes
     if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * packed:
         raise DataError(
             f"{files[0].parents[1]}: {len(files):,} images would unpack from {packed:,} to "
