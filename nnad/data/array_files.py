@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from nnad.data.dataset import Features
+from nnad.data.dataset import Features, names_of
 from nnad.data.lazy import FileRows, LazyRows, ShardedRows, require_finite
 from nnad.errors import DataError
 from nnad.files import ordinary, reason_of
@@ -154,14 +154,12 @@ def as_features(x: Rows, label: str) -> Features:
     """Inputs given as an array of numbers with rows first."""
     if x.dtype.kind not in "fiub":
         raise DataError(f"{label}: inputs of type {x.dtype}; expected numbers")
+    if not x.shape:
+        raise DataError(f"{label}: a single number; expected an array with rows first")
+    names = names_of(x.shape[1:], label)
     if not isinstance(x, np.ndarray):
         for part in x.parts if isinstance(x, ShardedRows) else []:
             if isinstance(part, np.ndarray):
                 require_finite(part, label, slice(None), len(part))
         return Features(LazyRows(x))
-    if x.ndim == 0:
-        raise DataError(f"{label}: a single number; expected an array with rows first")
-    if x.ndim == 1:
-        x = x[:, None]
-    columns = math.prod(x.shape[1:])
-    return Features(x, numeric_names=[f"x{i}" for i in range(columns)])
+    return Features(x[:, None] if x.ndim == 1 else x, numeric_names=names)

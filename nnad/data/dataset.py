@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnad.errors import ShapeError
+from nnad.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
     from nnad.data.lazy import LazyRows
     from nnad.data.preprocessing import Preprocessor
 
-__all__ = ["DataSplits", "Features", "Meta", "Raw", "Split"]
+__all__ = ["MOST_NUMBERS", "DataSplits", "Features", "Meta", "Raw", "Split", "names_of"]
+
+MOST_NUMBERS = 2**24  # in a row: a network for less is made
+MOST_NAMES = 2**20
 
 Rows = slice | np.ndarray
+
+
+def names_of(shape: Sequence[int], label: str) -> list[str]:
+    """Names of the numbers in a row of that shape: none where they would fill memory.
+
+    Raises:
+        DataError: it has none, or more than a network is made for.
+
+    >>> names_of((2, 2), "x.npy")
+    ['x0', 'x1', 'x2', 'x3']
+    """
+    count = math.prod(shape)
+    if not 0 < count <= MOST_NUMBERS:
+        raise DataError(
+            f"{label}: rows of shape {tuple(shape)}, {count:,} numbers; expected 1 to "
+            f"{MOST_NUMBERS:,}"
+        )
+    return [f"x{i}" for i in range(count)] if count <= MOST_NAMES else []
 
 
 @dataclass

@@ -15,7 +15,7 @@ from nnad.data.cells import CsvReader, Problems
 from nnad.data.dataset import Features, Meta
 from nnad.data.lazy import FileRows, require_finite
 from nnad.data.preprocessing import Preprocessor
-from nnad.data.sources.npz import read_arrays
+from nnad.data.sources.npz import missing_array, read_arrays
 from nnad.data.sources.time_series import windows_of
 from nnad.data.table import Column, tables_of
 from nnad.errors import DataError, did_you_mean
@@ -137,9 +137,9 @@ def _array_of(path: Path, by_rows: bool) -> np.ndarray | FileRows:
     room = array_files.IN_MEMORY if by_rows else path.stat().st_size
     if path.suffix == ".npy":
         return open_array(path, room=room)
-    arrays = read_arrays(path, keep_on_disk="x", room=room)
+    arrays = read_arrays(path, ["x"], keep_on_disk="x", room=room)
     if "x" not in arrays:
-        raise DataError(f"{path}: no array 'x' (arrays: {', '.join(arrays)})")
+        raise DataError(missing_array(path, "x"))
     return arrays["x"]
 
 

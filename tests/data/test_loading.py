@@ -1,6 +1,7 @@
 """From a data section to parts: rows, scaling, tasks, weights, state, and what is refused."""
 
 import json
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from nnad.data import Meta, check, class_weights, fingerprint, load, source_table
+from nnad.data.dataset import MOST_NAMES, names_of
 from nnad.data.loading import fingerprints
 from nnad.errors import ConfigError, DataError
 
@@ -160,6 +162,8 @@ BAD_ARRAYS = [
     ({"x": np.array([1.0, np.inf]), "y": np.zeros(2)}, "not finite in 1 of 2 rows: 1"),
     ({"x": np.array(["a", "b"]), "y": np.zeros(2)}, "expected numbers"),
     ({"x": np.zeros(3), "y": np.zeros(2)}, "3 rows of inputs, but 2 targets"),
+    ({"x": np.zeros((10**8, 0)), "y": np.zeros(2)}, r"rows of shape \(0,\), 0 numbers"),
+    ({"x": np.zeros((2, 2**24 + 1), bool), "y": np.zeros(2)}, "16,777,217 numbers; expected 1 to"),
     ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "no rows"),
     ({"x": np.zeros(2), "y": np.zeros(2), "weight": np.array([1, -1])}, "weights below 0"),
     ({"x": np.zeros(2), "y": np.zeros(2), "weight": np.zeros(2)}, "all weights are 0"),
@@ -352,3 +356,19 @@ def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path) -> None:
     assert list(fingerprints(files)) == ["a/0.png", "b/0.png", "b/1.png"]
     assert list(fingerprints(files[1:])) == ["0.png", "1.png"]
     assert len(set(fingerprints(files).values())) == 3
+
+
+def test_very_many_numbers_in_a_row_have_no_names():
+    assert names_of((2, 3), "x") == [f"x{i}" for i in range(6)]
+    assert names_of((MOST_NAMES + 1,), "x") == []
+
+
+def test_arrays_that_nobody_asked_for_are_not_unpacked(tmp_path) -> None:
+    others = {f"other{i}": np.zeros(10**6) for i in range(30)}
+    np.savez_compressed(tmp_path / "a.npz", **others, x=np.arange(8.0), y=np.arange(8.0))
+    tracemalloc.start()
+    load({"name": "npz", "path": str(tmp_path / "a.npz"), "task": "regression"})
+    assert tracemalloc.get_traced_memory()[1] < 4 * 10**6
+    tracemalloc.stop()
+    with pytest.raises(DataError, match=r"no array 'z' \(arrays: other0, .*other19, \.\.\.\)"):
+        load({"name": "npz", "path": str(tmp_path / "a.npz"), "x": "z"})

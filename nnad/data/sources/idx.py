@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nnad.data.dataset import Features, Raw
+from nnad.data.dataset import Features, Raw, names_of
 from nnad.data.options import Option, Options, source
 from nnad.data.sources.npz import BOMB_BYTES, BOMB_RATIO
 from nnad.errors import DataError
@@ -43,7 +43,7 @@ def load_idx(options: Options) -> Raw:
     x = x[..., None] if x.ndim == 3 else x.reshape(len(x), -1) if x.ndim < 3 else x
     first = len(images[0])
     return Raw(
-        Features(x, numeric_names=[f"x{i}" for i in range(int(np.prod(x.shape[1:])))]),
+        Features(x, numeric_names=names_of(x.shape[1:], str(path))),
         y,
         task=None if y.dtype.kind == "f" else "classification",
         target_names=["label"],

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from nnad.data.cells import Problems
-from nnad.data.dataset import Features, Raw
+from nnad.data.dataset import Features, Raw, names_of
 from nnad.data.options import Option, Options, source
 from nnad.data.sources.npz import BOMB_BYTES, BOMB_RATIO
 from nnad.errors import DataError
@@ -46,7 +46,7 @@ def load_images(options: Options) -> Raw:
     y = np.array([classes.index(name) for group in files for name, _ in group])
     first = len(files[0])
     return Raw(
-        Features(x, numeric_names=[f"x{i}" for i in range(int(np.prod(x.shape[1:])))]),
+        Features(x, numeric_names=names_of(x.shape[1:], str(path))),
         y,
         task="classification",
         class_names=classes,

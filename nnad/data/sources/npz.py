@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,6 +22,7 @@ __all__ = ["load_npz", "read_arrays"]
 
 BOMB_BYTES = 2**30
 BOMB_RATIO = 100
+TOLD = 20  # names of arrays
 LOCAL_HEADER = 30  # bytes before a member's name; at 26 the lengths of the name and of the extras
 
 
@@ -37,13 +39,13 @@ def load_npz(options: Options) -> Raw:
     Several files hold a part of the rows each; they follow in the order of their names.
     """
     paths = options.locate_all()
-    room = room_for(paths)
-    archives = [read_arrays(path, keep_on_disk=options.x, room=room) for path in paths]
+    names, room = [options.x, options.y, options.weight], room_for(paths)
+    archives = [read_arrays(path, names, keep_on_disk=options.x, room=room) for path in paths]
     wanted = {"x": options.x}
     if options.task != "autoencoder":
         wanted["y"] = options.y
     missing = [
-        f"{path}: no array {name!r}{did_you_mean(name, arrays)} (arrays: {', '.join(arrays)})"
+        missing_array(path, name)
         for path, arrays in zip(paths, archives, strict=True)
         for name in wanted.values()
         if name not in arrays
@@ -68,13 +70,23 @@ def load_npz(options: Options) -> Raw:
     )
 
 
+def missing_array(path: Path, name: str) -> str:
+    """Say that an archive has no such array, and what it has."""
+    with open(path, "rb", opener=ordinary) as file, np.load(file, allow_pickle=False) as arrays:
+        known = arrays.files
+    more = ", ..." if len(known) > TOLD else ""
+    told = f"{', '.join(known[:TOLD])}{more}"
+    return f"{path}: no array {name!r}{did_you_mean(name, known)} (arrays: {told})"
+
+
 def read_arrays(
-    path: Path, keep_on_disk: str = "", room: int = 0
+    path: Path, names: Collection[str], keep_on_disk: str = "", room: int = 0
 ) -> dict[str, np.ndarray | FileRows]:
-    """All arrays of an NPZ archive by name; Python objects in it are refused.
+    """The named arrays of an NPZ archive that it has; Python objects in it are refused.
 
     Args:
         path: the archive.
+        names: of the arrays to read.
         keep_on_disk: name of an array that is read row by row if it is large and not compressed.
         room: bytes up to which it is not large.
     """
@@ -84,7 +96,7 @@ def read_arrays(
         with open(path, "rb", opener=ordinary) as file:
             found: dict[str, np.ndarray | FileRows] = {}
             with zipfile.ZipFile(file) as archive:
-                _refuse_bombs(archive, path)
+                _refuse_bombs(archive, names, path)
                 member = archive.NameToInfo.get(f"{keep_on_disk}.npy")
                 if member is not None and member.file_size > room and member.compress_type == 0:
                     begin = _content_of(member, file)
@@ -92,7 +104,8 @@ def read_arrays(
                     found[keep_on_disk] = open_array(path, begin, end, room)
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
-                read = {n: found[n] if n in found else arrays[n] for n in arrays.files}
+                there = set(names) & set(arrays.files)
+                read = {n: found[n] if n in found else arrays[n] for n in sorted(there)}
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy have many ways to stumble over a damaged file
@@ -113,9 +126,10 @@ def _content_of(member: zipfile.ZipInfo, file: BinaryIO) -> int:
     return member.header_offset + LOCAL_HEADER + int(lengths.sum())
 
 
-def _refuse_bombs(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse members that unpack to far more than an array of data would."""
-    for member in archive.infolist():
+def _refuse_bombs(archive: zipfile.ZipFile, names: Collection[str], path: Path) -> None:
+    """Refuse arrays that unpack to far more than an array of data would."""
+    members = map(archive.NameToInfo.get, (m for n in names for m in (n, f"{n}.npy")))
+    for member in filter(None, members):
         unpacked, packed = member.file_size, max(1, member.compress_size)
         if unpacked > BOMB_BYTES and unpacked / packed > BOMB_RATIO:
             raise DataError(

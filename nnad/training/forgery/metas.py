@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ConfigDict, create_model
 
 from nnad.data import tokenizers
-from nnad.data.dataset import Meta
+from nnad.data.dataset import MOST_NUMBERS, Meta
 from nnad.data.preprocessing import Preprocessor
 from nnad.training import checkpoint
 from nnad.training.forgery.trees import believing, brief
@@ -24,7 +24,6 @@ NAMED = ("classification", "multi_label", "language_model")  # tasks whose outpu
 NUMBERS = ("regression", "autoencoder")
 DTYPES = ("float32", "float64", "int64")
 ENCODINGS = ("one_hot", "codes")
-MOST_NUMBERS = 2**24  # in a row, and of tokens or outputs: a network for less is made
 
 
 def load_meta(folder: RunFolder) -> Meta:
