@@ -276,9 +276,14 @@ def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:
         raise DataError(f"{path}: the file is empty; expected a header line with column names")
     problems = Problems()
     names = [name.strip() for name in header]
-    for name in dict.fromkeys(n for n in names if n and names.count(n) > 1):
-        places = ", ".join(str(i + 1) for i, other in enumerate(names) if other == name)
-        problems.add("header", f"{path}:1: column name {name!r} occurs twice (columns {places})")
+    found: dict[str, list[int]] = {}
+    for position, name in enumerate(names, 1):
+        found.setdefault(name, []).append(position)
+    for name, positions in found.items():
+        if name and len(positions) > 1:
+            places = ", ".join(map(str, positions[:TOLD]))
+            message = f"column name {name!r} occurs twice (columns {places})"
+            problems.add("header", f"{path}:1: {message}")
     for position, name in enumerate(names, 1):
         if not name:
             message = (
