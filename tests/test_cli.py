@@ -76,6 +76,9 @@ def test_warnings_are_told_in_a_line(capsys):
         (["evaluate"], "the following arguments are required: run"),
         (["evaluate", "nowhere"], "nowhere: no such run"),
         (["predict", "nowhere", "--input", "a.csv"], "required: --output"),
+        (["export", "run", "--card", "nowhere/a.md"], "there is no folder nowhere; make it first"),
+        (["export", "run", "--onnx", "/"], "/: is a folder; name the file to write"),
+        (["explain", "x", "x=1", "--output", "nowhere/a.svg"], "there is no folder nowhere"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line(arguments, message, capsys):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnad.cli.parser import Parser
+from nnad.cli.parser import Parser, new_file
 
 FORMATS = ("table", "svg", "html", "mermaid", "dot")
 
@@ -28,7 +28,9 @@ def explain(arguments: Sequence[str], prog: str = "nnad explain") -> int:
         help="show forward mode too, along this input (along the others too: repeat)",
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by the ending of --output")
-    parser.add_argument("--output", metavar="FILE", help="write there instead of to the screen")
+    parser.add_argument(
+        "--output", type=new_file, metavar="FILE", help="write there instead of to the screen"
+    )
     options = parser.parse_intermixed_args([_protected(x) for x in arguments])
 
     from nnad.autodiff.explain.expression import explain_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnad.cli.parser import Parser
+from nnad.cli.parser import Parser, new_file
 from nnad.cli.running import say
 
 
@@ -21,12 +21,19 @@ def export(arguments: Sequence[str], prog: str = "nnad export") -> int:
         ],
     )
     parser.add_argument("run", help="the run's folder, such as runs/mlp")
-    parser.add_argument("--onnx", metavar="FILE", help="for onnxruntime and others; any batch size")
     parser.add_argument(
-        "--standalone", metavar="FILE.py", help="one Python file and one of weights, NumPy alone"
+        "--onnx", type=new_file, metavar="FILE", help="for onnxruntime and others; any batch size"
     )
-    parser.add_argument("--safetensors", metavar="FILE", help="the weights by their names")
-    parser.add_argument("--card", metavar="FILE.md", help="a model card in Markdown")
+    parser.add_argument(
+        "--standalone",
+        type=new_file,
+        metavar="FILE.py",
+        help="one Python file and one of weights, NumPy alone",
+    )
+    parser.add_argument(
+        "--safetensors", type=new_file, metavar="FILE", help="the weights by their names"
+    )
+    parser.add_argument("--card", type=new_file, metavar="FILE.md", help="a model card in Markdown")
     options = parser.parse_args(arguments)
     forms = {
         "onnx": "to_onnx", "standalone": "to_standalone", "safetensors": "to_safetensors",

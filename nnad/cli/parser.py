@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from nnad.cli.running import BAD_INPUT
+
+
+def new_file(text: str) -> str:
+    """The `type` of an option that names a file to write: refused before anything is computed."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: is a folder; name the file to write")
+    return text
 
 
 class Described(Exception):
