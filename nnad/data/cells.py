@@ -279,6 +279,12 @@ def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:
     found: dict[str, list[int]] = {}
     for position, name in enumerate(names, 1):
         found.setdefault(name, []).append(position)
+    if len(found) < len(names) and all(map(is_number, names)):
+        raise DataError(
+            f"{path}:1: expected a header line with column names, got the numbers "
+            f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}; write a line of different "
+            "names above them"
+        )
     for name, positions in found.items():
         if name and len(positions) > 1:
             places = ", ".join(map(str, positions[:TOLD]))
@@ -294,8 +300,18 @@ def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:
     return names
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number rather than a name."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def not_utf8(path: Path, reason: str) -> str:
     """What is wrong with a file that is not UTF-8: where, or which encoding it has."""
+    told = f"not UTF-8 ({reason}); save it as UTF-8 (Excel: CSV UTF-8)"
     with open(path, "rb", opener=ordinary) as file:
         start = file.read(2)
         if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -308,8 +324,8 @@ def not_utf8(path: Path, reason: str) -> str:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:
-                return f"{path}:{number}: not UTF-8 ({reason})"
-    return f"{path}: not UTF-8 ({reason})"
+                return f"{path}:{number}: {told}"
+    return f"{path}: {told}"
 
 
 class Builder:

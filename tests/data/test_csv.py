@@ -208,6 +208,13 @@ BAD = {
         "a,b,a,label\n1,2,3,x\n",
         ["{}:1: column name 'a' occurs twice (columns 1, 3)"],
     ),
+    "numbers for names": (
+        "0,5,0,7,1,2\n1,2,3,4,5,6\n",
+        [
+            "{}:1: expected a header line with column names, got the numbers 0, 5, 0, 7, 1, ...; "
+            "write a line of different names above them"
+        ],
+    ),
     "nameless": (
         "a,,label\n1,2,x\n",
         ["{}:1: column 2 has no name; give it one, or leave the column out (pandas: index=False)"],
@@ -299,7 +306,8 @@ def test_a_delimiter_is_a_single_sign(delimiter, tmp_path) -> None:
 
 def test_not_utf8_is_told_with_its_line(tmp_path) -> None:
     path = write(tmp_path, "a,label\n1,x\n2,é\n", "latin-1")
-    assert problems(path) == [f"{path}:3: not UTF-8 (invalid continuation byte)"]
+    remedy = "save it as UTF-8 (Excel: CSV UTF-8)"
+    assert problems(path) == [f"{path}:3: not UTF-8 (invalid continuation byte); {remedy}"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
