@@ -84,17 +84,25 @@ def test_a_class_that_is_not_there_has_no_curve() -> None:
 # Advice ---------------------------------------------------------------------------------------
 
 
+def settings(**changes) -> SimpleNamespace:
+    """A job, as far as advice asks for it."""
+    plain = {
+        "model": ["Linear"],
+        "optimizer": SimpleNamespace(arguments={}),
+        "schedule": SimpleNamespace(name="constant"),
+        "trainer": SimpleNamespace(class_weight=None, early_stopping=None),
+        "metrics": [SimpleNamespace(name="accuracy")],
+        "loss": SimpleNamespace(name="cross_entropy", arguments={}),
+    }
+    return SimpleNamespace(**{**plain, **changes})
+
+
 def case(**changes) -> evidence.Evidence:
     """A run about which there is nothing to say, but for `changes`."""
     steps = np.arange(1, 11)
-    settings = SimpleNamespace(
-        trainer=SimpleNamespace(class_weight=None),
-        metrics=[SimpleNamespace(name="accuracy")],
-        loss=SimpleNamespace(name="cross_entropy", arguments={}),
-    )
     plain = evidence.Evidence(
         name="run",
-        config=settings,
+        config=settings(),
         config_text="",
         environment={},
         summary={},
@@ -161,6 +169,28 @@ SURE = np.eye(2)[np.arange(200) % 2] * 60 - 30.0
 def test_advice_comes_when_due(changes, said) -> None:
     found = advice.advise(case(**changes))
     assert any(said in a.text for a in found), found
+
+
+OVERFITTED = {"train_loss": 1 / STEPS, "val_loss": abs(STEPS - 4) / 9 + 0.2}
+RESTLESS = {"train_loss": 1 / STEPS + STEPS % 2 * 0.4}
+STOPS = SimpleNamespace(class_weight=None, early_stopping=SimpleNamespace())
+DECAYS = SimpleNamespace(arguments={"weight_decay": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("history", "changes", "tried"),
+    [
+        (OVERFITTED, {}, "Try early_stopping, dropout, weight decay, a smaller"),
+        (OVERFITTED, {"trainer": STOPS}, "Try dropout, weight decay, a smaller"),
+        (OVERFITTED, {"trainer": STOPS, "model": [{"Dropout": {"p": 0.1}}], "optimizer": DECAYS},
+         "Try more dropout, more weight decay, a smaller"),
+        (RESTLESS, {}, "try a lower one, a schedule such as cosine, or larger"),
+        (RESTLESS, {"schedule": SimpleNamespace(name="cosine")}, "try a lower one, or larger"),
+    ],
+)  # fmt: skip
+def test_what_a_job_does_already_is_not_advised(history, changes, tried) -> None:
+    found = advice.advise(case(history=history, config=settings(**changes)))
+    assert any(tried in a.text for a in found), found
 
 
 def test_no_advice_where_all_is_well() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from nnad.training.reporting.classes import calibration, predicted, recalls
 from nnad.training.reporting.evidence import Evidence
 from nnad.training.reporting.internals import HEALTHY_RATIO, matrices
 from nnad.training.reporting.numbers import predicted_numbers
+
+if TYPE_CHECKING:
+    from nnad.training.config import Config
 
 __all__ = ["Advice", "advise"]
 
@@ -67,8 +71,19 @@ def of_overfitting(evidence: Evidence) -> Iterator[Advice]:
             "warning",
             f"Overfitting since epoch {best + 1}: from there the validation loss rose from "
             f"{validation[best]:.4g} to {validation[-1]:.4g} while the training loss still fell. "
-            "Try early_stopping, dropout, weight decay, a smaller network or more data.",
+            f"Try {against_overfitting(evidence.config)}.",
         )
+
+
+def against_overfitting(config: Config) -> str:
+    """What a job may try that it does not do yet, or do more of."""
+    used = {
+        "dropout": "dropout" in str(config.model).lower(),
+        "weight decay": bool(config.optimizer.arguments.get("weight_decay")),
+    }
+    stop = [] if config.trainer.early_stopping else ["early_stopping"]
+    more = [f"more {name}" if there else name for name, there in used.items()]
+    return ", ".join([*stop, *more, "a smaller network or more data"])
 
 
 def of_length(evidence: Evidence) -> Iterator[Advice]:
@@ -100,10 +115,13 @@ def of_progress(evidence: Evidence) -> Iterator[Advice]:
             "may be far too low or too high, or the inputs not scaled (data.standardize).",
         )
     elif rising > RESTLESS:
+        schedule = (
+            " a schedule such as cosine," if evidence.config.schedule.name == "constant" else ""
+        )
         yield Advice(
             "note",
             f"The training loss rose in {rising:.0%} of the epochs: the learning rate may be high; "
-            "try a lower one, a schedule such as cosine, or larger batches.",
+            f"try a lower one,{schedule} or larger batches.",
         )
 
 
