@@ -28,7 +28,7 @@ def compare(arguments: Sequence[str], prog: str = "nnad compare") -> int:
     )
 
     records = read_records(options.runs)
-    say(compare_table(records))
+    say(compare_table(records, options.output))
     if options.output:
         write_page(Path(options.output), compare_page(records))
         say(f"written to {options.output}")

@@ -14,6 +14,18 @@ def test_a_table_tells_scores_and_what_differs(runs, capsys) -> None:
     assert "mse" in first.split() and "quantile" in second.split()
 
 
+def test_settings_stand_as_in_yaml_and_the_page_with_the_rest_is_named(
+    runs, tmp_path, capsys
+) -> None:
+    names, page = [str(runs / name) for name in ("binary", "labels")], tmp_path / "all.html"
+    assert main(["compare", *names]) == 0
+    assert capsys.readouterr().out.endswith("more settings differ: see --output PAGE.html\n")
+    assert main(["compare", *names, "--output", str(page)]) == 0
+    assert f"more settings differ: see {page}\n" in capsys.readouterr().out
+    text = page.read_text()
+    assert "<td>null</td>" in text and "<td>None</td>" not in text
+
+
 def test_a_page_holds_a_curve_for_each_run(runs, tmp_path, capsys) -> None:
     file = tmp_path / "all.html"
     names = [str(runs / name) for name in ("binary", "classes", "numbers")]

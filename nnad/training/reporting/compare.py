@@ -15,6 +15,7 @@ from nnad.charts import Line, document, figure, legend, line_chart, style
 from nnad.errors import UserError
 from nnad.training.config.loading import text_of
 from nnad.training.config.locations import flat
+from nnad.training.config.writing import flow
 from nnad.training.forgery import believing, read_history, read_summary
 from nnad.training.history import column_groups
 from nnad.training.report import number, table
@@ -109,11 +110,16 @@ def cells(records: Sequence[Record], keys: Sequence[str]) -> list[list[str]]:
         [
             record.name,
             *(counted(name, record.scores.get(name)) for name in columns),
-            *(str(record.config.get(key, "")) for key in keys),
+            *(setting(record, key) for key in keys),
         ]
         for record in records
     ]
     return [head, *rows]
+
+
+def setting(record: Record, key: str) -> str:
+    """A setting of a run as its YAML has it; nothing where the run has none of that name."""
+    return flow(record.config[key]) if key in record.config else ""
 
 
 def counted(name: str, value: float | None) -> str:
@@ -123,12 +129,16 @@ def counted(name: str, value: float | None) -> str:
     return number(value)
 
 
-def compare_table(records: Sequence[Record]) -> str:
-    """The runs as plain text."""
+def compare_table(records: Sequence[Record], page: str | None = None) -> str:
+    """The runs as plain text; all that differs stands in `page`."""
     keys = differing(records)
     more = len(keys) - SHOWN_KEYS
     text = table(cells(records, keys[:SHOWN_KEYS]))
-    return f"{text}\n{more} more settings differ: see --output PAGE.html" if more > 0 else text
+    return (
+        f"{text}\n{more} more settings differ: see {page or '--output PAGE.html'}"
+        if more > 0
+        else text
+    )
 
 
 def compare_page(records: Sequence[Record]) -> str:
@@ -138,7 +148,7 @@ def compare_page(records: Sequence[Record]) -> str:
     settings = charts.table(
         ["setting", *(record.name for record in records)],
         [
-            [escape(text) for text in (key, *(str(r.config.get(key, "")) for r in records))]
+            [escape(text) for text in (key, *(setting(r, key) for r in records))]
             for key in differing(records)
         ],
         "Settings that differ",
