@@ -17,6 +17,7 @@ from nnad.training import catalogue
 from nnad.training.callbacks import Interrupted
 from nnad.training.config import config_schema
 from nnad.training.registry import entries
+from nnad.training.report import closing_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DENIED = "Permission denied; choose a place that may be written (a run's: output.dir)"
@@ -211,3 +212,9 @@ def test_signs_that_a_terminal_lacks_are_shown_as_numbers(monkeypatch):
     say("snow ☃ and half a pair \udc80")
     sys.stdout.flush()
     assert written.getvalue() == b"snow \\u2603 and half a pair \\udc80\n"
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1, "1 epoch,"), (2, "2 epochs,")])
+def test_epochs_are_counted_as_one_speaks(epochs, told):
+    summary = {"parameters": 5, "epochs": epochs, "best_epoch": 1, "test": {}, "fit_seconds": 0.1}
+    assert told in closing_table("runs/a", summary)

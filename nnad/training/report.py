@@ -49,8 +49,10 @@ def closing_table(run: str, summary: Mapping[str, Any]) -> str:
         summary: as in ``summary.json``.
     """
     baseline = summary.get("baseline")
+    epochs = summary["epochs"]
+    unit = "epoch" if epochs == 1 else "epochs"
     head = (
-        f"{run}: {summary['parameters']:,} parameters, {summary['epochs']} epochs, "
+        f"{run}: {summary['parameters']:,} parameters, {epochs} {unit}, "
         f"weights of epoch {summary['best_epoch']}"
     )
     columns = [("nnad", summary)] + ([(baseline["estimator"], baseline)] if baseline else [])
