@@ -34,7 +34,7 @@ def plan(arguments: Sequence[str], prog: str = "nnad plan") -> int:
 
     from nnad.distributed import world
     from nnad.training.config import load_config
-    from nnad.training.plan import Network, plan_table
+    from nnad.training.plan import Network, disturbed, plan_table
     from nnad.training.plan import plan as predictions
 
     network = None
@@ -48,6 +48,11 @@ def plan(arguments: Sequence[str], prog: str = "nnad plan") -> int:
     doubled = [2**i for i in range(options.ranks.bit_length()) if 2**i < options.ranks]
     found = predictions(options.config, options.overrides, [*doubled, options.ranks], network)
     say(plan_table(found))
+    if disturbed(found):
+        say(
+            "an efficiency far over 100% cannot be: other programs disturbed what was measured; "
+            "plan again when this machine has nothing else to do"
+        )
     if load_config(options.config, options.overrides).distributed.blocks == 1:
         say(
             "distributed.blocks is 1: every process computes whole batches, so more of them are no "

@@ -41,10 +41,12 @@ from nnad.training.job import load_data, make_trainer
 from nnad.training.processes import limit_threads
 from nnad.training.trainer import Trainer
 
-__all__ = ["Network", "Prediction", "Rehearsal", "measure_network", "plan", "plan_table"]
+__all__ = ["Network", "Prediction", "Rehearsal", "disturbed", "measure_network", "plan",
+           "plan_table"]  # fmt: skip
 
 SECONDS = 0.4  # of measuring, for each number of processes
 FEWEST = 5  # measurements at least
+IMPLAUSIBLE = 1.15  # efficiency; smaller shares that fit better into a cache come near it
 WORK = 20  # small matrix products between two messages: some 200 microseconds
 WARM_STEPS, WARM_SECONDS = 25, 2.0  # before: a trainer decides how to compile within as many
 
@@ -340,6 +342,12 @@ def bytes_in(tree: Any) -> int:
 
 
 # Showing ------------------------------------------------------------------------------------------
+
+
+def disturbed(predictions: Sequence[Prediction]) -> bool:
+    """Whether more comes of processes than they can give: what was measured cannot be right."""
+    alone = predictions[0].step
+    return any(alone / p.step / p.ranks > IMPLAUSIBLE for p in predictions)
 
 
 def plan_table(predictions: Sequence[Prediction]) -> str:

@@ -96,6 +96,14 @@ def test_efficiency_is_told_beside_what_was_measured():
     assert lines[2].split() == told.split()
 
 
+@pytest.mark.parametrize(("step", "told"), [(5e-4, False), (2e-4, True)])
+def test_what_cannot_be_is_told(step, told, capsys, monkeypatch):
+    rows = [Prediction(1, 1e-3, 0, 0.0, 0.0, 0), Prediction(2, step, 1, 0.0, 0.0, 0)]
+    monkeypatch.setattr("nnad.training.plan.plan", lambda *_: rows)
+    assert main(["plan", "--config", "lstm_text.yaml", "--bandwidth", "1", "--latency", "1"]) == 0
+    assert ("other programs disturbed" in capsys.readouterr().out) == told
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
