@@ -52,6 +52,11 @@ def _read(file: Path, where: str) -> dict[str, np.ndarray]:
         return arrays_of(file, read_bytes(file))
     except CheckpointError as error:
         raise UserError(f"{where}: {error}") from None
+    except IsADirectoryError:
+        example = file / "checkpoints/best.safetensors"
+        raise UserError(
+            f"{where}: {file}: is a folder; expected a file, such as {example}"
+        ) from None
     except OSError as error:
         raise UserError(f"{where}: {file}: {reason_of(error)}") from None
 

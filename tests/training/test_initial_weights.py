@@ -45,6 +45,8 @@ def test_files_of_no_use_are_refused(finished, workplace, nnad_main):
     status, _, err = train(finished, nnad_main, other)
     assert status == 2 and len(err) == 1
     assert "nothing in" in err[0] and "the model 0.weight (4, 7)" in err[0]
+    status, _, err = train(finished, nnad_main, f"trainer.initial_weights={finished.run}")
+    assert status == 2 and f"is a folder; expected a file, such as {finished.run / BEST}" in err[0]
     (workplace.folder / "x.safetensors").write_bytes(b"\0" * 20)
     status, _, err = train(finished, nnad_main, "trainer.initial_weights=x.safetensors")
     assert status == 2 and len(err) == 1 and "not a whole safetensors file" in err[0]
