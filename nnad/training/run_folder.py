@@ -199,8 +199,10 @@ class RunFolder:
     def require(self) -> None:
         """Raise a UserError unless this is the folder of a run."""
         if self.path.is_file():
+            beside = RunFolder(self.path.parent).config.is_file()
+            example = self.path.parent if beside else "runs/mlp"
             raise UserError(
-                f"{self.path}: is a file; expected the folder of a run, such as {self.path.parent}"
+                f"{self.path}: is a file; expected the folder of a run, such as {example}"
             )
         if not self.path.is_dir():
             raise UserError(f"{self.path}: no such run; expected a folder left by training")

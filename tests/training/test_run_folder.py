@@ -187,3 +187,13 @@ def test_what_is_no_run_is_told(folder, make, words):
         folder.path.write_text("")
     with pytest.raises(UserError, match=words):
         folder.require()
+
+
+@pytest.mark.parametrize("run", [True, False])
+def test_a_file_of_a_run_is_told_with_the_run(folder, run):
+    folder.path.mkdir(parents=True)
+    folder.config.write_text("seed: 0\n")
+    file = folder.config if run else folder.path.parent / "notes.txt"
+    file.write_text("seed: 0\n")
+    with pytest.raises(UserError, match=f"such as {folder.path if run else 'runs/mlp'}$"):
+        RunFolder(file).require()
