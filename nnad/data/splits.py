@@ -113,7 +113,10 @@ def _stratified(
 
 
 def _check_classes(sizes: np.ndarray, n_first: int, n_second: int, what: str) -> None:
-    remedy = "set data.stratify: false, or merge or drop rare classes"
+    remedy = (
+        "set data.stratify: false, or merge or drop rare classes; a target of numbers needs "
+        "data.task: regression"
+    )
     if sizes.min() < 2:
         lonely = int((sizes < 2).sum())
         raise DataError(

@@ -48,5 +48,7 @@ def test_an_empty_part_is_refused(held_out) -> None:
 
 
 def test_a_class_with_one_row_cannot_be_stratified() -> None:
-    with pytest.raises(DataError, match=r"1 of 3 classes have a single row.*stratify: false"):
+    with pytest.raises(
+        DataError, match=r"1 of 3 classes have a single row.*stratify: false.*task: regression"
+    ):
         split_indices(9, 3, seed=0, classes=np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))
