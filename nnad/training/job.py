@@ -65,6 +65,7 @@ def start(path: str, overrides: Sequence[str], overwrite: bool, interruption: In
     config = load_config(path, overrides)
     with RunFolder(Path(config.output.dir) / config.output.name) as folder:
         world().lead(lambda: folder.reserve(to_yaml(config), overwrite))
+        tell_whose(folder)
         return train(config, folder, None, interruption)
 
 
@@ -83,6 +84,7 @@ def resume(path: str, overrides: Sequence[str], interruption: Interruption) -> s
     folder = RunFolder(path)
     with folder:
         world().lead(folder.take_up)
+        tell_whose(folder)
         before = load_config(folder.config)
         config = load_config(folder.config, overrides)
         require_lengthening(before, config, overrides)
@@ -123,7 +125,7 @@ def train(
     try:
         return run_job(config, folder, state, interruption)
     except Interrupted as signal:
-        if folder.is_ours or not world().leads:
+        if folder.is_ours:
             signal.args = (f"{signal}; continue with --resume {folder.path}",)
         raise
 
@@ -161,10 +163,16 @@ def run_job(
         trainer = make_trainer(config, job, data, around)
         if state is None:
             group.lead(lambda: begin(folder, config, trainer, data))
+            tell_whose(folder)
         else:
             take_up(folder, trainer, data, state)
         fit(trainer, data, recorder)
         return conclude(folder, config, trainer, data, estimator, recorder.seconds)
+
+
+def tell_whose(folder: RunFolder) -> None:
+    """Let all processes know what the leader does: whether the folder holds this run."""
+    folder.is_ours = bool(world().share(bytes([folder.is_ours]))[0])
 
 
 def begin(folder: RunFolder, config: Config, trainer: Trainer, data: DataSplits) -> None:

@@ -161,6 +161,31 @@ def test_one_process_that_fails_ends_all(mpiexec, tmp_path, what, told):
     assert told in done.stderr + done.stdout
 
 
+STOPPED = """
+import sys
+from nnad.cli import main
+from nnad.training import job
+from nnad.training.callbacks import Interrupted
+def load_data(config):
+    raise Interrupted(15)
+job.load_data = load_data
+sys.exit(main(["train", "--config", "mlp.yaml", "--overwrite"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("older", [False, True])
+def test_all_say_alike_whether_a_stopped_run_may_be_resumed(mpiexec, tmp_path, older):
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    if older:
+        (tmp_path / "runs/mlp").mkdir(parents=True)
+        (tmp_path / "runs/mlp/config.yaml").write_text("seed: 7\n")
+    done = mpiexec(2, "stopped.py")
+    assert done.returncode == 143
+    told = "interrupted by SIGTERM" + ("" if older else "; continue with --resume runs/mlp")
+    assert done.stderr.splitlines()[1:] == [told]
+
+
 @pytest.mark.slow
 def test_evaluation_and_prediction_are_shared_and_written_once(mpiexec, tmp_path):
     done = mpiexec(1, *TRAIN, "--config", "tabular.yaml", *SHORT, "trainer.epochs=2")
