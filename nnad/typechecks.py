@@ -81,7 +81,7 @@ def describe(hint: Any) -> str:
         return _describe_list(origin, arguments)
     if origin in _MAPPINGS:
         return "a mapping"
-    return _WORDS.get(origin, "something else")
+    return _WORDS.get(origin, "as described")
 
 
 def _describe_list(origin: Any, arguments: tuple[Any, ...]) -> str:

@@ -168,6 +168,14 @@ def test_everything_is_listed_and_each_of_it_shown(what, capsys):
     assert f"did you mean {name!r}?" in capsys.readouterr().err
 
 
+def test_what_may_be_left_out_is_shown_as_yaml_has_it():
+    lines = [" ".join(line.split()) for line in catalogue.page("layer", "Linear").splitlines()]
+    assert "bias true or false, true if left out" in lines
+    assert "weight_init as described, torch_uniform if left out" in lines
+    assert "bias_init as described, null if left out" in lines
+    assert "(left out: found out) (null)" in catalogue.page("dataset", "csv")
+
+
 def test_the_example_of_a_layer_without_its_sizes_can_be_read():
     text = catalogue.page("layer", "Linear")
     assert "in_features   a whole number, follows from the data if left out" in text

@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-from nnad.data.options import REQUIRED, Source, source_table
+from nnad.data.options import REQUIRED, Option, Source, source_table
 from nnad.errors import UserError, did_you_mean
+from nnad.training.config.writing import flow
 from nnad.training.registry import KINDS, Entry, entries, unknown_name
 from nnad.typechecks import describe
 
@@ -75,7 +76,7 @@ def entry_page(entry: Entry) -> str:
 def _when_left_out(entry: Entry, name: str) -> str:
     """What an argument is that a configuration does not give."""
     if name in entry.defaults():
-        return f"{entry.defaults()[name]!r} if left out"
+        return f"{flow(entry.defaults()[name])} if left out"
     if name in getattr(entry.make, "input_sizes", ()):
         return "follows from the data if left out"
     return "must be given"
@@ -94,15 +95,15 @@ def example(entry: Entry) -> str:
     return f"{section}: [{value}]" if entry.kind == "metric" else f"{section}: {value}"
 
 
+def _default(option: Option) -> str:
+    return "must be given" if option.default is REQUIRED else flow(option.default)
+
+
 def source_page(source: Source) -> str:
     """The page of a data source: its own keys, then those that all sources share."""
     own = {option.name for option in source.options}
     keys = [
-        (
-            option.name,
-            f"{option.doc} ({'must be given' if option.default is REQUIRED else option.default})",
-        )
-        for option in source.keys().values()
+        (option.name, f"{option.doc} ({_default(option)})") for option in source.keys().values()
     ]
     parts = [f"dataset {source.name}", inspect.cleandoc(source.load.__doc__ or "")]
     for title, wanted in [("Keys of its own", True), ("Keys of every dataset", False)]:
