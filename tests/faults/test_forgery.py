@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import re
 import shutil
 
 import numpy as np
@@ -186,6 +187,17 @@ def test_a_checkpoint_of_another_form_is_told(runs, tmp_path, tree):
     for command in ("resume", "report", "evaluate the last"):
         with pytest.raises(CheckpointError, match=r"last.safetensors: "):
             COMMANDS[command](folder)
+
+
+def test_a_setting_that_was_changed_by_hand_is_told_without_names_of_ours(runs, tmp_path):
+    folder = copied(runs("plain"), tmp_path / "copy")
+    text, count = re.subn(r"(?m)^  lr: .*$", "  lr: 0.77", (folder / "config.yaml").read_text())
+    assert count == 1
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(
+        CheckpointError, match=r"config.yaml: optimizer has initial_lr .*, not 0.77"
+    ):
+        COMMANDS["resume"](folder)
 
 
 def test_members_that_do_not_belong_together_are_told(runs, tmp_path):

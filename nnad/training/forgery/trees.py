@@ -82,5 +82,6 @@ def _told(error: BaseException) -> str:
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {brief(problem['input'])}"
             for problem in error.errors()
         )
-    name = "" if isinstance(error, NnadError) else f"{type(error).__name__}: "
+    worded = isinstance(error, NnadError) or type(error) is ValueError
+    name = "" if worded else f"{type(error).__name__}: "
     return " ".join(f"{name}{error}".split())
