@@ -215,12 +215,11 @@ class Options:
     def _matches(self, given: str, name: str) -> list[Path]:
         if not any(sign in given for sign in "*?["):
             return [resolve(given, self._base_dirs, f"data.{name}")]
-        for folder in self._base_dirs:
-            place = folder / Path(given).expanduser()
+        tried = [folder / Path(given).expanduser() for folder in self._base_dirs]
+        for place in tried:
             if found := sorted(matches(place)):
                 return found
-        places = " or ".join(str((folder / given).absolute()) for folder in self._base_dirs)
-        raise DataError(f"data.{name}: no file matches {places}")
+        raise DataError(f"data.{name}: no file matches {_told(tried)}")
 
 
 def matches(place: Path) -> Iterator[Path]:
@@ -238,12 +237,16 @@ def resolve(path: str | Path, base_dirs: Sequence[str | Path], label: str = "pat
     for candidate in tried:
         if candidate.exists():
             return candidate
-    places = " or ".join(dict.fromkeys(str(candidate.absolute()) for candidate in tried))
     neighbours = [
         entry.name for c in tried if c.parent.is_dir() for entry in sorted(c.parent.iterdir())
     ]
     hint = did_you_mean(Path(path).name, neighbours) or _how_to_fetch(Path(path))
-    raise DataError(f"{label}: no such file or folder: {places}{hint}")
+    raise DataError(f"{label}: no such file or folder: {_told(tried)}{hint}")
+
+
+def _told(tried: Sequence[Path]) -> str:
+    """The places looked at, each once."""
+    return " or ".join(dict.fromkeys(str(place.absolute()) for place in tried))
 
 
 def _how_to_fetch(path: Path) -> str:

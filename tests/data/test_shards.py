@@ -131,6 +131,9 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, whole):
     assert "rows of shape (5,)" in str(error.value)
     with pytest.raises(DataError, match=r"data.path: no file matches .*nothing-\*.npy"):
         load({**config, "path": "nothing-*.npy"}, base_dirs=[tmp_path])
+    with pytest.raises(DataError) as error:
+        load({**config, "path": "nothing-*.npy"}, base_dirs=[tmp_path, tmp_path])
+    assert str(error.value).count("nothing") == 1
 
 
 def test_rows_of_parts_equal_rows_of_the_whole(tmp_path, rng):
