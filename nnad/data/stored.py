@@ -293,7 +293,11 @@ def telling_of(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full; free some space, or" if full else f"{error.strerror};"
+        reason = (
+            "the disk is full; free some space, or"
+            if full
+            else f"the system says: {error.strerror};"
+        )
         raise DataError(
             f"{error.filename or folder}: a table larger than memory is kept there in a form that "
             f"is read by rows, but {reason} name another folder that can be written by the "
