@@ -22,8 +22,7 @@ from nnad.compiler.program import EXTERNAL, INPUT, Instruction, Program, Value, 
 
 ALIGNMENT = 64
 
-
-# Keywords of functions; those of Python's may hold arrays, and are not kept alive for this.
+# Keywords of functions; Python's own functions may hold arrays, and are not kept alive for this.
 _of_functions: MutableMapping[Any, Set[str]] = WeakKeyDictionary()
 _of_others: MutableMapping[Any, Set[str]] = {}
 
@@ -38,7 +37,7 @@ def takes(forward: Callable[..., Any], keyword: str) -> bool:
 
 def _keywords(forward: Callable[..., Any]) -> Set[str]:
     try:
-        return inspect.signature(forward).parameters.keys()
+        return frozenset(inspect.signature(forward).parameters)
     except (TypeError, ValueError):
         return frozenset()
 

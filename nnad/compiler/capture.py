@@ -473,11 +473,6 @@ class Capture:
                     "it as an argument, or change it outside the step"
                 )
 
-    def is_result(self, x: Any) -> bool:
-        """Whether a Tensor or stand-in holds something that the step has computed."""
-        value = self.values.get(id(raw_of(x)))
-        return value is not None and value.kind == RESULT
-
     def program(
         self, name: str, outputs: list[Any], rebuild: Callable[[list[Any]], Any]
     ) -> Program:

@@ -7,7 +7,7 @@ statements such as `velocity *= 0.9` enter the program.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import CellType, FunctionType, MethodType
@@ -17,6 +17,7 @@ import numpy as np
 
 from nnad.autodiff.tensor import raw_of, watched
 from nnad.compiler.draws import refusing_draws
+from nnad.compiler.guards import is_a
 from nnad.compiler.reach import MOST_ITEMS, Place, attributes_read, own_places, reached
 
 
@@ -42,7 +43,7 @@ def stand_in_places(step: Any) -> Iterator[Place]:
 
 
 @contextmanager
-def looked_up(capture: Any, step: Any) -> Iterator[None]:
+def looked_up(capture: Any, step: Any, arguments: Sequence[Any] = ()) -> Iterator[None]:
     """Guard what `step` looks up; within the block stand-ins lie in place of its arrays.
 
     What it reaches besides is guarded too; arrays there are plain ones to it.
@@ -50,11 +51,11 @@ def looked_up(capture: Any, step: Any) -> Iterator[None]:
     Raises:
         CannotCompile: it draws random numbers that a replay would not draw.
     """
-    values = [_guard(capture, place) for place in reached(step)]
+    values = [*arguments, *(_guard(capture, place) for place in reached(step, arguments))]
     replaced = []
     for place in stand_in_places(step):
         value = place.get()
-        if isinstance(value, np.ndarray):
+        if is_a(value, np.ndarray):
             capture.outlives(value)
             replaced.append((place, value, capture.stand_in(value)))
     for place, _, stand_in in replaced:

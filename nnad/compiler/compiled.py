@@ -174,7 +174,7 @@ class Compiled:
         self, leaves: list[Any], rebuild: Any
     ) -> tuple[Capture, Program, list[int], list[Any]]:
         """What the step does, which of its results are Tensors, and the results, without tape."""
-        with Capture() as capture, looked_up(capture, self.step):
+        with Capture() as capture, looked_up(capture, self.step, leaves):
             program, tensors, results = self._record(capture, leaves, rebuild)
         return capture, program, tensors, results
 

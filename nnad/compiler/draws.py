@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nnad.compiler.guards import is_a
 from nnad.errors import CannotCompile
 
 __all__ = ["refusing_draws"]
@@ -27,7 +28,7 @@ def refusing_draws(capture: Any, found: Iterable[Any]) -> Iterator[None]:
     Raises:
         CannotCompile: by other means than instructions of `capture`.
     """
-    sources = {id(x): x for x in found if isinstance(x, KINDS) or x is np.random or x is random}
+    sources = {id(x): x for x in found if is_a(x, KINDS) or x is np.random or x is random}
     before = {key: _state(source) for key, source in sources.items()}
     yield
     drawn_by_program = {id(line.kwargs.get("generator")) for line in capture.instructions}

@@ -8,7 +8,9 @@ from types import CellType
 from typing import Any
 from weakref import ref
 
-from nnad.autodiff.tensor import raw_of
+import numpy as np
+
+from nnad.autodiff.tensor import Tensor, raw_of
 from nnad.compiler.program import RESULT
 from nnad.errors import CannotCompile
 
@@ -18,8 +20,8 @@ __all__ = ["require_nothing_kept", "require_open"]
 def require_open(capture: Any, outputs: list[Any]) -> None:
     """Raise if results are hidden inside an object that the step returns."""
     for x in outputs:
-        inside = getattr(x, "__dict__", {}).values()
-        if isinstance(x, Iterator) or any(_is_result(capture, part) for part in inside):
+        is_open = isinstance(x, (Tensor, np.ndarray))
+        if isinstance(x, Iterator) or (not is_open and _holds_results(capture, x)):
             raise CannotCompile(
                 f"the step returns a {type(x).__name__}, into which a replay cannot put its "
                 "results; return arrays and Tensors, or tuples, lists, dicts or dataclasses of them"
@@ -42,9 +44,16 @@ def require_nothing_kept(capture: Any, returned: list[Any]) -> None:
     if kept:
         raise CannotCompile(
             f"the step keeps a result of shape {raw_of(kept[0]).shape} {_where(kept[0])}, which a "
-            "replay would not renew: return it and keep it outside of the step, or write it into "
-            "an array that is there already (array[...] = result)"
+            "replay would not renew: return it and keep it outside of the step, let go of it (= "
+            "None) before the step ends, or write it into an array that is there already "
+            "(array[...] = result)"
         )
+
+
+def _holds_results(capture: Any, x: Any) -> bool:
+    """Whether results lie in attributes or slots of an object, or in a container such as a set."""
+    parts = [*getattr(x, "__dict__", {}).values(), *gc.get_referents(x)]
+    return any(_is_result(capture, part) for part in parts)
 
 
 def _is_result(capture: Any, x: Any) -> bool:
