@@ -7,6 +7,7 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import gc  # noqa: E402
 import random  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
@@ -17,6 +18,13 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 SEED = 20240229
+
+gc.disable()  # what is collected lives to the end: looking through it again and again takes seconds
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector run from the first test on."""
+    gc.enable()
 
 
 def _engine_state() -> dict[str, Any]:

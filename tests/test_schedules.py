@@ -140,7 +140,8 @@ def test_every_schedule_has_cases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "reference"), [case for cases in CASES.values() for case in cases], ids=str
+    ("schedule", "reference"),
+    [pytest.param(*case, id=str(case[0])) for cases in CASES.values() for case in cases],
 )
 def test_factor_by_step(schedule: Schedule, reference: Any) -> None:
     parameter = next(iter(inspect.signature(reference).parameters))
