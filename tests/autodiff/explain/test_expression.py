@@ -152,7 +152,7 @@ def test_tangents_are_shown_when_asked_for(capsys):
     [
         (["x"], "x: no value"),
         (["x", "x=1", "--format", "png"], "invalid choice: 'png'"),
-        (["x", "x=1", "--output", "nowhere/a.svg"], "nowhere/a.svg: no such file"),
+        (["x", "x=1", "--output", "nowhere/a.svg"], "nowhere/a.svg: there is no folder nowhere"),
         (["x", "x=1", "--tangent", "z"], "--tangent z: not in the formula"),
         (["x*2", "x=1", "--tangent", "x=[1,2]"], "expected ()"),
         (["m@v", "m=[[1,2]]", "v=[1,2,3]"], "mismatch"),
