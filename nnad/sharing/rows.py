@@ -8,6 +8,7 @@ library only.  `plan` holds the texts and numbers that preparing rows and naming
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from typing import Any
 
@@ -17,15 +18,40 @@ from nnad.data.cells import MISSING, MISSING_NUMBERS
 from nnad.data.preprocessing import SMOOTH_CLIP
 from nnad.training.inference import class_probabilities, sigmoid
 
-__all__ = ["answers", "main", "prepare"]
+__all__ = ["answers", "main", "prepare", "read"]
+
+
+def read(path: str, plan: dict[str, Any]) -> list[dict[str, str]]:
+    """The rows of a CSV file, by the names of its columns."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        delimiter = max(",;\t|", key=file.readline().count)
+        file.seek(0)
+        reader = csv.reader(file, delimiter=delimiter)
+        names = [name.strip() for name in next(reader, [])]
+        wanted = plan["numeric_names"] + plan["categorical_names"]
+        if missing := [name for name in wanted if name not in names]:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ValueError(f"no column {missing[0]!r}{more}; it has {', '.join(names[:8])}")
+        rows = []
+        for cells in filter(None, reader):
+            if len(cells) != len(names):
+                got = f"{len(cells)} cells, expected {len(names)}"
+                raise ValueError(f"line {reader.line_num}: {got}")
+            rows.append(dict(zip(names, cells, strict=True)))
+    if not rows:
+        raise ValueError("no rows under the header")
+    return rows
 
 
 def prepare(rows: list[dict[str, str]], plan: dict[str, Any], arrays: dict[str, Any]) -> np.ndarray:
-    """Rows, as csv.DictReader gives them, as the array that the model takes."""
-    numbers = [[_number(row, name) for name in plan["numeric_names"]] for row in rows]
-    x = np.array(numbers, np.float64).reshape(len(rows), len(plan["numeric_names"]))
+    """Rows, as `read` gives them, as the array that the model takes."""
+    names = plan["numeric_names"]
+    numbers = [[_number(row, name, i) for name in names] for i, row in enumerate(rows, 1)]
+    x = np.array(numbers, np.float64).reshape(len(rows), len(names))
     if "fill" in arrays:
         x = np.where(np.isnan(x), arrays["fill"], x)
+    for i, column in np.argwhere(np.isnan(x))[:1]:
+        raise ValueError(f"row {i + 1}: column {names[column]!r} has no value; fill it")
     if "center" in arrays:
         x = (x - arrays["center"]) / arrays["scale"]
     if plan["smooth_clip"]:
@@ -37,16 +63,17 @@ def prepare(rows: list[dict[str, str]], plan: dict[str, Any], arrays: dict[str, 
         one_hot = codes[:, None] == np.arange(1, len(plan["categories"][i]) + 1)
         parts.append((one_hot if plan["encoding"] == "one_hot" else codes[:, None]).astype(x.dtype))
     x = np.concatenate(parts, axis=1, dtype=plan["dtype"])
-    if np.isnan(x).any():
-        raise ValueError(f"row {np.flatnonzero(np.isnan(x).any(1))[0] + 1}: an empty cell")
     return x if plan["row_shape"] is None else x.reshape(len(x), *plan["row_shape"])
 
 
-def _number(row: dict[str, str], name: str) -> float:
+def _number(row: dict[str, str], name: str, place: int) -> float:
     cell = row[name].strip()
     if cell.lower() in MISSING_NUMBERS:
         return float("nan")
-    return float(cell.replace(",", "."))
+    try:
+        return float(cell.replace(",", "."))
+    except ValueError:
+        raise ValueError(f"row {place}: column {name!r}: {cell!r} is not a number") from None
 
 
 def _codes(cells: list[str], known: list[str], fill: str | None) -> np.ndarray:
@@ -88,16 +115,25 @@ def main(predict: Any, plan: dict[str, Any], arrays: dict[str, Any]) -> int:
     if len(sys.argv) != 2:
         sys.stderr.write(f"usage: python {sys.argv[0]} rows.csv > predictions.csv\n")
         return 2
-    with open(sys.argv[1], encoding="utf-8-sig", newline="") as file:
-        dialect = csv.Sniffer().sniff(file.readline(), ",;\t|")
-        file.seek(0)
-        rows = list(csv.DictReader(file, dialect=dialect))
     try:
+        rows = read(sys.argv[1], plan)
         columns = answers(predict(prepare(rows, plan, arrays)), plan, arrays)
-    except (KeyError, ValueError) as error:
-        sys.stderr.write(f"{sys.argv[1]}: {error}\n")
-        return 2
+    except UnicodeDecodeError as error:
+        return _refuse(f"not UTF-8 ({error.reason}); save it as UTF-8 (Excel: CSV UTF-8)")
+    except OSError as error:
+        return _refuse(error.strerror)
+    except (ValueError, csv.Error) as error:
+        return _refuse(error)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    try:
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone, as in `python predictor.py ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _refuse(why: Any) -> int:
+    sys.stderr.write(f"{sys.argv[1]}: {why}\n")
+    return 2
