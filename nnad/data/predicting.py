@@ -23,6 +23,7 @@ from nnad.errors import DataError, did_you_mean
 __all__ = ["BATCH_ROWS", "read_pieces", "read_rows"]
 
 PIECE_ROWS, PIECE_CELLS = 2**16, 2**23  # of a file at once
+SOME = 8  # names in a message
 BATCH_ROWS = 512  # of a prediction, at least; a piece is a multiple, so where it ends changes none
 
 
@@ -182,6 +183,11 @@ def _features_of(
 
 def _require_columns(path: Path, header: Sequence[str], names: Sequence[str]) -> None:
     problems = Problems()
+    if len(names) > SOME and not set(names) & set(header):
+        raise DataError(
+            f"{path}: none of the {len(names)} columns that the model takes: {_some(names)}; "
+            f"it has {_some(header)}"
+        )
     for name in names:
         if name not in header:
             hint = did_you_mean(name, header) or f"; it has {_some(header)}"
@@ -190,7 +196,7 @@ def _require_columns(path: Path, header: Sequence[str], names: Sequence[str]) ->
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return ", ".join(names[:SOME]) + (", ..." if len(names) > SOME else "")
 
 
 def _unfilled(columns: dict[str, Column], preprocessor: Preprocessor) -> list[Column]:

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,15 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from nnad.data import Meta, check, class_weights, fingerprint, load, source_table
+from nnad.data import (
+    Meta,
+    check,
+    class_weights,
+    fingerprint,
+    load,
+    read_rows,
+    source_table,
+)
 from nnad.data.dataset import MOST_NAMES, names_of
 from nnad.data.loading import fingerprints
 from nnad.errors import ConfigError, DataError
@@ -372,3 +381,19 @@ def test_arrays_that_nobody_asked_for_are_not_unpacked(tmp_path) -> None:
     tracemalloc.stop()
     with pytest.raises(DataError, match=r"no array 'z' \(arrays: other0, .*other19, \.\.\.\)"):
         load({"name": "npz", "path": str(tmp_path / "a.npz"), "x": "z"})
+
+
+@pytest.mark.parametrize(
+    ("header", "problems"),
+    [
+        ("a,b", ["rows.csv: none of the 64 columns that the model takes: pixel_0_0, pixel_0_1"]),
+        ("pixel_0_0,b", ["rows.csv: no column 'pixel_0_1'; did you mean 'pixel_0_0'?"] * 63),
+    ],
+)
+def test_a_table_of_something_else_is_told_in_a_line(header, problems, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text(f"{header}\n1,2\n")
+    with pytest.raises(DataError) as caught:
+        read_rows("rows.csv", load({"name": "digits"}).meta)
+    assert len(caught.value.problems) == min(len(problems), 51)
+    assert caught.value.problems[0].startswith(problems[0])
