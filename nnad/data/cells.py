@@ -300,6 +300,12 @@ def header_of(path: Path, reader: Iterator[list[str]]) -> list[str]:
     return names
 
 
+NO_TEXT = {  # by the first bytes
+    b"\x1f\x8b": "the file is compressed, expected a text: unpack it first (gunzip)",
+    b"PK": "an archive or an Excel workbook, expected a text: save it as CSV (Excel: CSV UTF-8)",
+}
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number rather than a name."""
     try:
@@ -314,6 +320,8 @@ def not_utf8(path: Path, reason: str) -> str:
     told = f"not UTF-8 ({reason}); save it as UTF-8 (Excel: CSV UTF-8)"
     with open(path, "rb", opener=ordinary) as file:
         start = file.read(2)
+        if start in NO_TEXT:
+            return f"{path}: {NO_TEXT[start]}"
         if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return (
                 f"{path}: the file is UTF-16, expected UTF-8: save it as UTF-8 (Excel: CSV UTF-8) "

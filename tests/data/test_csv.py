@@ -1,6 +1,7 @@
 """CSV files as people write them, and everything that can be wrong with one."""
 
 import csv
+import re
 import time
 
 import numpy as np
@@ -308,6 +309,17 @@ def test_not_utf8_is_told_with_its_line(tmp_path) -> None:
     path = write(tmp_path, "a,label\n1,x\n2,é\n", "latin-1")
     remedy = "save it as UTF-8 (Excel: CSV UTF-8)"
     assert problems(path) == [f"{path}:3: not UTF-8 (invalid continuation byte); {remedy}"]
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [(b"\x1f\x8b", "compressed, .*gunzip"), (b"PK\x03\x04", "Excel workbook, .*save it as CSV")],
+)
+def test_what_is_no_text_is_told(start, told, tmp_path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(start + b"\xff\xfe\n" * 9)
+    (line,) = problems(path)
+    assert re.search(told, line)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
