@@ -111,7 +111,8 @@ class _Walk:
         self.root = getattr(step, "__func__", step)
         self.home = _package(self.root)
         names = self.reads(self.root, getattr(step, "__self__", None))
-        names |= self.reads(_found_in(self.root, "__call__"), self.root)
+        for function in _functions_in(self.root, "__call__"):
+            names |= self.reads(function, self.root)
         for argument in arguments:
             self.plan(argument, names)
 
@@ -141,13 +142,10 @@ class _Walk:
         if mark not in self.called:
             beside = [owner, *(place.get() for place in own_places(function))]
             names = attributes_read(function) | USED
-            found = [(x, None) for x in beside]
-            found += [(_found_in(x, name), x) for x in beside for name in names if _has_parts(x)]
-            self.called[mark] = [
-                (x, its_owner)
-                for x, its_owner in found
-                if is_a(x, FunctionType) and self.is_users(x)
-            ]
+            found = [(x, None) for x in beside if is_a(x, FunctionType)]
+            for x in filter(_has_parts, beside):
+                found += [(method, x) for name in names for method in _functions_in(x, name)]
+            self.called[mark] = [call for call in found if self.is_users(call[0])]
             self.held += [function, owner]
         return self.called[mark]
 
@@ -202,8 +200,7 @@ class _Walk:
         if self.is_users(type(owner)):
             names |= USED
         for name in sorted(names):
-            function = _found_in(owner, name)
-            if is_a(function, FunctionType) and self.is_users(function):
+            for function in filter(self.is_users, _functions_in(owner, name)):
                 self.plan(function, names)
                 self.plan(owner, names | self.reads(function, owner))
         if is_a(owner, tuple(watched)):
@@ -247,9 +244,15 @@ def _is_own(owner: Any, name: str, found: Any) -> bool:
         return False
 
 
-def _found_in(owner: Any, name: str) -> Any:
-    """The function that an attribute runs: of a property, also one that is cached, or a method."""
-    found = getattr_static(owner, name, None)
+def _functions_in(owner: Any, name: str) -> list[FunctionType]:
+    """The functions that an attribute may run: those of classes above are for `super()`."""
+    kind = owner if is_a(owner, type) else type(owner)
+    found = [getattr_static(owner, name, None), *(vars(x).get(name) for x in kind.__mro__)]
+    return [x for x in map(_function, found) if is_a(x, FunctionType)]
+
+
+def _function(found: Any) -> Any:
+    """What an attribute runs: of a property, also one that is cached, and of a method."""
     if is_a(found, property):
         return found.fget
     if is_a(found, cached_property):

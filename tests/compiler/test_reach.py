@@ -62,6 +62,11 @@ class Scaler:
     __call__ = scaled
 
 
+class Above(Scaler):
+    def in_a_table(self, x: Any) -> Any:
+        return super().in_a_table(x)
+
+
 class ScalingModule(layers.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +94,11 @@ def putter(owner: Any, key: Any) -> Callable[[float], Any]:
 def of_a_scaler(use: Callable[[Scaler], Callable[[Any], Any]]) -> Case:
     scaler = Scaler()
     return use(scaler), setter(scaler)
+
+
+def of_a_class_above() -> Case:
+    above = Above()
+    return lambda x: above.in_a_table(x), putter(above.inner.table, "factor")
 
 
 def in_a_closure() -> Case:
@@ -169,6 +179,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "method": lambda: of_a_scaler(lambda s: s.scaled),
     "method of a variable": lambda: of_a_scaler(lambda s: lambda x: s.scaled(x)),
     "method that calls a method": lambda: of_a_scaler(lambda s: s.by_a_helper),
+    "method of a class above": of_a_class_above,
     "property": lambda: of_a_scaler(lambda s: s.by_a_property),
     "static method": lambda: (lambda x: Scaler.by_the_class(x), putter(TABLE, "factor")),
     "object in a module": lambda: in_a_module(lambda m: (m.scaler.inner, "factor"), False),
