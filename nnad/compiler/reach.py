@@ -39,7 +39,7 @@ from nnad.compiler.guards import is_a, is_plain
 __all__ = ["MOST_ITEMS", "Place", "attributes_read", "own_places", "reached"]
 
 GLOBAL, VARIABLE = ("LOAD_GLOBAL", "LOAD_NAME"), ("LOAD_DEREF", "LOAD_CLASSDEREF")
-ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
+ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR")  # the last since Python 3.12
 MOST_ITEMS = 256  # of a list or dict; a longer one holds data rather than state
 MOST_PLACES = 2048  # of all, the nearest first: each is looked at before every replay
 FUNCTIONS = (FunctionType, BuiltinFunctionType, classmethod, staticmethod)

@@ -66,6 +66,9 @@ class Above(Scaler):
     def in_a_table(self, x: Any) -> Any:
         return super().in_a_table(x)
 
+    def by_another_name(self, x: Any) -> Any:
+        return super().in_a_table(x)
+
 
 class ScalingModule(layers.Module):
     def __init__(self) -> None:
@@ -96,9 +99,9 @@ def of_a_scaler(use: Callable[[Scaler], Callable[[Any], Any]]) -> Case:
     return use(scaler), setter(scaler)
 
 
-def of_a_class_above() -> Case:
+def of_a_class_above(use: Callable[[Above], Callable[[Any], Any]]) -> Case:
     above = Above()
-    return lambda x: above.in_a_table(x), putter(above.inner.table, "factor")
+    return use(above), putter(above.inner.table, "factor")
 
 
 def in_a_closure() -> Case:
@@ -179,7 +182,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "method": lambda: of_a_scaler(lambda s: s.scaled),
     "method of a variable": lambda: of_a_scaler(lambda s: lambda x: s.scaled(x)),
     "method that calls a method": lambda: of_a_scaler(lambda s: s.by_a_helper),
-    "method of a class above": of_a_class_above,
+    "method of a class above": lambda: of_a_class_above(lambda a: lambda x: a.in_a_table(x)),
+    "another one of it": lambda: of_a_class_above(lambda a: lambda x: a.by_another_name(x)),
     "property": lambda: of_a_scaler(lambda s: s.by_a_property),
     "static method": lambda: (lambda x: Scaler.by_the_class(x), putter(TABLE, "factor")),
     "object in a module": lambda: in_a_module(lambda m: (m.scaler.inner, "factor"), False),
