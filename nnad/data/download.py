@@ -119,6 +119,8 @@ def fetch(
             reason = getattr(error, "reason", None) or error
             problems.append(f"{remote.url}: cannot be fetched: {reason}")
     if problems:
+        names = ", ".join(remote.name for remote in sets[name])
+        problems.append(f"expected {names} in {target}: put them there, or set data.path to a copy")
         raise DataError(problems)
     return files
 

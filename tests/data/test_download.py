@@ -74,6 +74,7 @@ def test_what_is_wrong_is_told_and_leaves_nothing(server, tmp_path) -> None:
         "more than 999",
         "only http",
         "refused",
+        f"expected rows.csv, none.csv, rows.csv, rows.csv, rows.csv in {tmp_path}/data/bad: put",
     ]
     assert len(caught.value.problems) == len(expected)
     for line, text in zip(caught.value.problems, expected, strict=True):
