@@ -30,7 +30,8 @@ def sweep_table(sweep: Sweep, trials: Sequence[Trial]) -> str:
         found = [str(trial.number) for trial in trials if trial.status == status]
         if found:
             again = "; --resume tries again" if status == "lost" else ""
-            lines.append(f"{len(found)} {status}: {', '.join(found)}{again}")
+            what = "trial" if len(found) == 1 else "trials"
+            lines.append(f"{len(found)} {status}: {what} {', '.join(found)}{again}")
     return "\n".join(lines)
 
 

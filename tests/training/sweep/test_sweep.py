@@ -154,7 +154,7 @@ def test_workers_outlive_each_other(tmp_path) -> None:
 def test_a_sweep_survives_a_failing_trial(place, capsys) -> None:
     assert main(["sweep", "--config", "sweep.yaml"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "3 failed: 1, 3, 5" in lines
+    assert "3 failed: trials 1, 3, 5" in lines
     assert any(line.startswith("trial 1 failed") and "out_features" in line for line in lines)
     folder = place / "sweeps" / "sweep"
     found = trials_in(folder)
