@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -226,3 +227,11 @@ def test_signs_that_a_terminal_lacks_are_shown_as_numbers(monkeypatch):
 def test_epochs_are_counted_as_one_speaks(epochs, told):
     summary = {"parameters": 5, "epochs": epochs, "best_epoch": 1, "test": {}, "fit_seconds": 0.1}
     assert told in closing_table("runs/a", summary)
+
+
+@pytest.mark.parametrize(("leads", "told"), [(True, "Once\n"), (False, "")])
+def test_generated_text_is_told_by_one_process(leads, told, monkeypatch, capsys):
+    monkeypatch.setattr("nnad.distributed.world", lambda: SimpleNamespace(leads=leads))
+    monkeypatch.setattr("nnad.training.generation.generate_text", lambda **_: "Once")
+    assert cli.main(["generate", "runs/tales"]) == 0
+    assert capsys.readouterr().out == told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nnad.cli.parser import Parser
+from nnad.cli.running import say
 
 
 def generate(arguments: Sequence[str], prog: str = "nnad generate") -> int:
@@ -35,5 +36,5 @@ def generate(arguments: Sequence[str], prog: str = "nnad generate") -> int:
 
     from nnad.training.generation import generate_text
 
-    print(generate_text(**vars(options)))
+    say(generate_text(**vars(options)))
     return 0
