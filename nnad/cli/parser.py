@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from nnad.cli.running import BAD_INPUT
+from nnad.cli.running import BAD_INPUT, end
 
 
 def new_file(text: str) -> str:
@@ -48,5 +49,5 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(*arguments, **keywords)
 
     def error(self, message: str) -> NoReturn:
-        """Print `message` and exit with status 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        """Tell `message`, once for all processes of the job, and exit with status 2."""
+        sys.exit(end(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)"))

@@ -123,10 +123,17 @@ def test_a_run_resumes_in_another_number_of_processes(mpiexec, tmp_path, blocks)
 
 
 @pytest.mark.slow
-def test_problems_that_all_have_are_told_once(mpiexec):
-    done = mpiexec(3, *TRAIN, "--config", "mlp.yaml", "optimzer.lr=3")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--config", "mlp.yaml", "optimzer.lr=3"], "did you mean 'optimizer'"),
+        (["--config", "mlp.yaml", "--chek"], "unrecognized arguments: --chek"),
+    ],
+)
+def test_problems_that_all_have_are_told_once(mpiexec, arguments, told):
+    done = mpiexec(3, *TRAIN, *arguments)
     assert done.returncode == 2
-    assert done.stderr.count("did you mean 'optimizer'") == 1
+    assert done.stderr.count(told) == 1
 
 
 FAILING = """
