@@ -44,7 +44,8 @@ def test_a_job_is_predicted_for_every_number_of_processes(monkeypatch):
     found = plan("mlp.yaml", job, [4, 2], Network(1e-9, 1e15))
     assert [p.ranks for p in found] == [1, 2, 4]
     assert found[0].messages == 0 < found[1].messages < found[2].messages < 1e-6
-    assert found[2].gradient < found[0].gradient  # a quarter of the rows
+    assert min(p.gradient for p in found) > 0
+    assert found[2].memory < found[0].memory  # a quarter of the rows
     parameters = 4 * (64 * 64 + 64 + 64 * 10 + 10)
     assert found[0].memory > 4 * parameters  # weights, gradients, two moments of Adam, and data
 
